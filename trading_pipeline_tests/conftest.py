@@ -1,0 +1,22 @@
+"""What every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A first example pays for imports, and the machine may be busy: slowness is not a failure here.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("full", settings.get_profile("default"), max_examples=1000)
+settings.load_profile("full" if os.environ.get("FULL") else "default")
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """Real bars and expected answers, which lie beside the repository and are never part of it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"../shared is not here ({SHARED}): real bars and expected answers are not part of the repository")
+    return SHARED
