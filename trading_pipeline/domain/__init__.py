@@ -1,0 +1,1 @@
+"""Values and pure functions of the trade: no input or output, no clock, no Dagster."""

@@ -1,0 +1,89 @@
+"""The error tree, cut by what the caller does next.
+
+::
+
+    PipelineError
+    ├── TransientError            the world is busy: try again later
+    │   ├── DependencyUnavailable no answer, a broken answer, or a server error
+    │   └── RateLimited           asked too often; carries when to ask again
+    ├── PermanentError            asking again gives the same answer: a person must act
+    │   ├── InvalidInput          a file, option or setting is wrong
+    │   ├── Unauthorized          keys are missing, wrong or lack a permission
+    │   └── RequestRefused        the other side understood and said no
+    ├── DataError                 figures cannot be used; nothing was written
+    │   ├── InvalidBars           bars break their schema
+    │   └── BrokenContract        a table breaks a promise of its contract
+    └── HaltedError               trading is not allowed now
+        ├── TradingHalted         the trading state says stop
+        └── OutsideExecutionWindow  the session's window is not now
+
+Every message says what was found, what was wanted and what to do.
+"""
+
+from datetime import datetime
+
+
+class PipelineError(Exception):
+    """Any failure that the pipeline foresees."""
+
+
+class TransientError(PipelineError):
+    """The same request may succeed later."""
+
+
+class DependencyUnavailable(TransientError):
+    """A dependency gave no usable answer: refused, timed out, cut off, 5xx or undecodable."""
+
+
+class RateLimited(TransientError):
+    """A dependency asked us to slow down."""
+
+    def __init__(self, message: str, retry_at: datetime | None = None) -> None:
+        """Remember ``retry_at``, the UTC instant named by the other side, if it named one."""
+        super().__init__(message)
+        self.retry_at = retry_at
+
+
+class PermanentError(PipelineError):
+    """Repeating the request cannot help."""
+
+
+class InvalidInput(PermanentError):
+    """A file, option or setting is wrong; the message names the place and the remedy."""
+
+
+class Unauthorized(PermanentError):
+    """Keys are missing, wrong, or lack the permission that was needed."""
+
+
+class RequestRefused(PermanentError):
+    """The other side understood the request and refused it."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        """Remember ``code``, the refusal's code in the other side's own terms."""
+        super().__init__(message)
+        self.code = code
+
+
+class DataError(PipelineError):
+    """Figures that must not be used; the tables are as they were."""
+
+
+class InvalidBars(DataError):
+    """Bars that break their schema."""
+
+
+class BrokenContract(DataError):
+    """A table that breaks a promise of its contract."""
+
+
+class HaltedError(PipelineError):
+    """Trading is not allowed now."""
+
+
+class TradingHalted(HaltedError):
+    """The trading state stops orders."""
+
+
+class OutsideExecutionWindow(HaltedError):
+    """Orders of this session may not be placed at this instant."""

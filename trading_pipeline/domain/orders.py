@@ -1,0 +1,179 @@
+"""Orders: what is intended, what the broker says of it, and the plan that holds them together."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Side(StrEnum):
+    """Direction of an order."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(StrEnum):
+    """How an order is priced."""
+
+    LIMIT = "limit"
+    MARKET = "market"
+
+
+class TimeInForce(StrEnum):
+    """How long an order lives."""
+
+    DAY = "day"
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands, in the broker's terms; UNRECOGNISED is a status that the broker added since."""
+
+    NEW = "new"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    DONE_FOR_DAY = "done_for_day"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    REPLACED = "replaced"
+    PENDING_CANCEL = "pending_cancel"
+    PENDING_REPLACE = "pending_replace"
+    PENDING_REVIEW = "pending_review"
+    ACCEPTED = "accepted"
+    PENDING_NEW = "pending_new"
+    ACCEPTED_FOR_BIDDING = "accepted_for_bidding"
+    STOPPED = "stopped"
+    REJECTED = "rejected"
+    SUSPENDED = "suspended"
+    CALCULATED = "calculated"
+    HELD = "held"
+    UNRECOGNISED = "unrecognised"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Tell whether the order can never change again."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset(
+    {OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.EXPIRED, OrderStatus.REJECTED, OrderStatus.REPLACED}
+)
+
+
+@dataclass(frozen=True)
+class OrderIntent:
+    """An order that we would like to place.
+
+    ``quantity`` is in shares and positive; ``limit_price`` and
+    ``reference_price`` in dollars a share, the latter being the price from
+    which the quantity was derived. ``sequence`` orders the intents of a plan:
+    sells come first. ``client_order_id`` depends on the plan, the symbol and
+    the side alone (see :func:`client_order_id`).
+    """
+
+    client_order_id: str
+    sequence: int
+    symbol: str
+    side: Side
+    quantity: Decimal
+    order_type: OrderType
+    limit_price: Decimal | None
+    reference_price: Decimal
+    time_in_force: TimeInForce
+    reason: str
+
+    @property
+    def notional(self) -> Decimal:
+        """Dollars at the reference price, always positive."""
+        return self.quantity * self.reference_price
+
+
+def client_order_id(account: str, plan_id: str, symbol: str, side: Side, slice_number: int = 0) -> str:
+    """Return the id under which an intent is known to us and to the broker.
+
+    It never depends on a clock, a price or a quantity, so that whoever
+    executes the plan again repeats the id and the broker refuses the
+    duplicate. 36 characters; Alpaca allows 48 and more.
+
+    >>> client_order_id("SIM0001", "2026-07-31/1", "SPY", Side.BUY)
+    'tp1-6848b6a5cd7df9e487ed7d550723adeb'
+    """
+    name = json.dumps([account, plan_id, symbol, side.value, slice_number])
+    return "tp1-" + hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class BrokerOrder:
+    """An order as the broker sees it; ``filled_quantity`` is cumulative."""
+
+    client_order_id: str
+    venue_order_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    filled_quantity: Decimal
+    average_price: Decimal | None
+    limit_price: Decimal | None
+    status: OrderStatus
+    submitted_at: datetime
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The broker has the order."""
+
+    order: BrokerOrder
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The venue refused the order for good; ``code`` is its own code, ``reason`` its words."""
+
+    client_order_id: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The order may or may not exist: ask by its client order id before anything else."""
+
+    client_order_id: str
+    evidence: str
+
+
+OrderResult = Accepted | Rejected | Unknown
+
+
+@dataclass(frozen=True)
+class LineageEntry:
+    """One asset behind a plan: its materialisation's storage id and the table version it wrote."""
+
+    asset: str
+    materialization_id: int
+    run_id: str
+    table_version: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The approved orders of one decision, fixed before anything is sent.
+
+    ``session`` is the session whose completed bars were used; the orders may
+    be placed in ``execution_session`` only. A ``hypothetical`` plan belongs to
+    research and is never executed.
+    """
+
+    plan_id: str
+    account_number: str
+    session: date
+    execution_session: date
+    version: int
+    created_at: datetime
+    hypothetical: bool
+    orders: tuple[OrderIntent, ...]
+    lineage: tuple[LineageEntry, ...]
+    code_version: str
+    config_hash: str

@@ -1,0 +1,1 @@
+"""Pre-trade risk: limits, one pure function a rule, and the decision on every order."""
