@@ -1,0 +1,524 @@
+import math
+import statistics
+from datetime import date
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trading_pipeline.domain.bars import ClosePanel
+from trading_pipeline.domain.errors import BrokenContract, InvalidInput, PermanentError
+from trading_pipeline.domain.indicators import (
+    Indicator,
+    IndicatorPanel,
+    Reading,
+    Smoothing,
+    annualised_volatility,
+    compute,
+    daily_returns,
+    ema,
+    look_back,
+    rsi,
+    sma,
+)
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+SYMBOLS = [
+    *("SPY", "IOO", "TQQQ", "VTV", "XLF", "VOX", "UVXY", "BTAL", "QQQ", "SQQQ", "PSQ", "UPRO", "TLT", "IEF"),
+    *("SMR", "BWXT", "LEU", "EXC", "NLR", "OKLO", "XLK", "KMLM", "TECL", "BIL", "BSV", "SPXL"),
+]
+PUBLISHED_CLOSES = [
+    *(44.3389, 44.0902, 44.1497, 43.6124, 44.3278, 44.8264, 45.0955, 45.4245, 45.8433, 46.0826),
+    *(45.8931, 46.0328, 45.6140, 46.2820, 46.2820, 46.0028, 46.0328, 46.4116, 46.2222),
+]
+SESSIONS = (date(2026, 7, 28), date(2026, 7, 29), date(2026, 7, 30), date(2026, 7, 31))
+NAN = math.nan
+READINGS = (Reading("SPY", Indicator.SMA, 2), Reading("SPY", Indicator.PRICE, 1))
+SCALE_FREE = (
+    Indicator.RSI,
+    Indicator.MEAN_RETURN,
+    Indicator.CUMULATIVE_RETURN,
+    Indicator.RETURN_DEVIATION,
+    Indicator.MAX_DRAWDOWN,
+)
+
+prices = st.integers(1, 10**7).map(lambda cents: cents / 100)
+series = st.lists(st.one_of(prices, st.sampled_from([100.0, 101.0]), st.just(NAN)), min_size=1, max_size=60).map(
+    np.array
+)
+whole_series = st.lists(prices, min_size=1, max_size=60).map(np.array)
+indicators = st.sampled_from(Indicator)
+windows = st.integers(2, 12)
+
+
+def over(indicator, closes, window, smoothing=Smoothing.WILDER):
+    return compute(indicator, closes, 1 if indicator is Indicator.PRICE else window, smoothing)
+
+
+# The definitions once more, read off their table and written as loops over exact numbers.
+
+
+def wilder_by_hand(closes, window):
+    answers, changes, gain, loss = [], [], Decimal(0), Decimal(0)
+    before = None
+    for close in closes:
+        if math.isnan(close):
+            before, changes = None, []
+            answers.append(NAN)
+            continue
+        now = Decimal(float(close))
+        if before is not None:
+            changes.append(now - before)
+        before = now
+        if len(changes) < window:
+            answers.append(NAN)
+            continue
+        if len(changes) == window:
+            gain = sum((change for change in changes if change > 0), Decimal(0)) / window
+            loss = -sum((change for change in changes if change < 0), Decimal(0)) / window
+        else:
+            gain += (max(changes[-1], Decimal(0)) - gain) / window
+            loss += (max(-changes[-1], Decimal(0)) - loss) / window
+        answers.append(index_by_hand(gain, loss))
+    return answers
+
+
+def index_by_hand(gain, loss):
+    if loss == 0:
+        return 50.0 if gain == 0 else 100.0
+    return float(100 - 100 / (1 + gain / loss))
+
+
+def ema_by_hand(closes, window):
+    answers, run, mean = [], [], Decimal(0)
+    for close in closes:
+        run = [] if math.isnan(close) else [*run[-window:], Decimal(float(close))]
+        if len(run) == window:
+            mean = sum(run, Decimal(0)) / window
+        elif len(run) > window:
+            mean += (run[-1] - mean) * 2 / (window + 1)
+        answers.append(float(mean) if len(run) >= window else NAN)
+    return answers
+
+
+def returns_by_hand(closes):
+    return [later / earlier - 1 for earlier, later in pairwise(closes)]
+
+
+def deviation_by_hand(values):
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def cutler_by_hand(closes):
+    changes = [Decimal(later) - Decimal(earlier) for earlier, later in pairwise(closes)]
+    return index_by_hand(sum(max(c, Decimal(0)) for c in changes), sum(max(-c, Decimal(0)) for c in changes))
+
+
+def drawdown_by_hand(closes):
+    peak, deepest = closes[0], 0.0
+    for close in closes:
+        peak = max(peak, close)
+        deepest = max(deepest, (peak - close) / peak)
+    return 100 * deepest
+
+
+BY_HAND = {
+    Indicator.PRICE: (0, lambda closes: closes[-1]),
+    Indicator.SMA: (0, lambda closes: math.fsum(closes) / len(closes)),
+    Indicator.PRICE_DEVIATION: (0, deviation_by_hand),
+    Indicator.MAX_DRAWDOWN: (0, drawdown_by_hand),
+    Indicator.MEAN_RETURN: (1, lambda closes: 100 * math.fsum(returns_by_hand(closes)) / (len(closes) - 1)),
+    Indicator.CUMULATIVE_RETURN: (1, lambda closes: 100 * (closes[-1] / closes[0] - 1)),
+    Indicator.RETURN_DEVIATION: (1, lambda closes: 100 * deviation_by_hand(returns_by_hand(closes))),
+}
+
+
+def window_by_hand(indicator, closes, window, place):
+    extra, answer = BY_HAND[indicator]
+    first = place + 1 - window - extra
+    held = [float(close) for close in closes[max(first, 0) : place + 1]]
+    return NAN if first < 0 or any(map(math.isnan, held)) else answer(held)
+
+
+def assert_close(found, wanted, relative=1e-9, absolute=1e-9):
+    np.testing.assert_allclose(found, wanted, rtol=relative, atol=absolute, equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def real_closes():
+    path = SHARED / "data" / "bars.parquet"
+    if not path.exists():
+        pytest.skip("../shared is not here: no real bars to compute on")
+    bars = pd.read_parquet(path, columns=["symbol", "close"], filters=[("symbol", "in", SYMBOLS)])
+    return {symbol: rows.to_numpy(np.float64) for symbol, rows in bars.groupby("symbol", observed=True)["close"]}
+
+
+def test_wilders_rsi_equals_the_published_series():
+    found = rsi(np.array(PUBLISHED_CLOSES), 14)
+    assert np.isnan(found[:14]).all()
+    np.testing.assert_allclose(found[14:], [70.53, 66.32, 66.55, 69.41, 66.36], atol=0.01)
+
+
+@pytest.mark.parametrize("smoothing", Smoothing)
+def test_a_flat_series_reads_fifty(smoothing):
+    found = rsi(np.full(40, 100.1), 10, smoothing)
+    assert np.isnan(found[:10]).all()
+    assert (found[10:] == 50).all()
+
+
+@pytest.mark.parametrize("smoothing", Smoothing)
+def test_a_series_that_only_rises_reads_a_hundred_and_one_that_only_falls_zero(smoothing):
+    rising = np.linspace(10, 20, 30)
+    assert (rsi(rising, 10, smoothing)[10:] == 100).all()
+    assert (rsi(rising[::-1].copy(), 10, smoothing)[10:] == 0).all()
+
+
+def test_a_flat_start_reads_fifty_until_the_first_change():
+    closes = np.array([5.0] * 6 + [4.0, 4.0])
+    assert_close(rsi(closes, 3), [NAN, NAN, NAN, 50, 50, 50, 0, 0])
+
+
+def test_a_halt_leaves_wilders_rsi_where_it_was():
+    closes = np.array([*PUBLISHED_CLOSES, *[PUBLISHED_CLOSES[-1]] * 400])
+    found = rsi(closes, 14)
+    assert_close(found[len(PUBLISHED_CLOSES) :], found[len(PUBLISHED_CLOSES) - 1])
+
+
+@pytest.mark.parametrize("window", [10, 20, 90])
+def test_wilders_rsi_equals_the_definition_on_real_bars(real_closes, window):
+    for closes in real_closes.values():
+        assert_close(rsi(closes, window), wilder_by_hand(closes, window))
+
+
+def test_the_exponential_mean_equals_the_definition_on_real_bars(real_closes):
+    for closes in real_closes.values():
+        assert_close(ema(closes, 20), ema_by_hand(closes, 20), relative=1e-12)
+
+
+@pytest.mark.parametrize(("indicator", "window"), [(indicator, 14) for indicator in BY_HAND] + [(Indicator.SMA, 200)])
+def test_every_windowed_indicator_equals_the_definition_on_real_bars(real_closes, indicator, window):
+    window = 1 if indicator is Indicator.PRICE else window
+    for closes in real_closes.values():
+        places = np.arange(closes.size % 5, closes.size, 5)
+        wanted = [window_by_hand(indicator, closes, window, place) for place in places]
+        assert_close(compute(indicator, closes, window)[places], wanted, absolute=1e-12)
+
+
+def test_cutlers_rsi_equals_the_definition_on_real_bars(real_closes):
+    for closes in real_closes.values():
+        places = np.arange(10, closes.size, 11)
+        wanted = [cutler_by_hand(closes[place - 10 : place + 1].tolist()) for place in places]
+        assert_close(rsi(closes, 10, Smoothing.CUTLER)[places], wanted)
+
+
+@given(series, windows, st.sampled_from(sorted(BY_HAND)))
+def test_windows_with_gaps_equal_the_definition(closes, window, indicator):
+    window = 1 if indicator is Indicator.PRICE else window
+    wanted = [window_by_hand(indicator, closes, window, place) for place in range(closes.size)]
+    assert_close(compute(indicator, closes, window), wanted)
+
+
+@given(series, windows)
+def test_recursions_with_gaps_equal_the_definition(closes, window):
+    assert_close(rsi(closes, window), wilder_by_hand(closes, window))
+    assert_close(ema(closes, window), ema_by_hand(closes, window))
+
+
+@given(series, windows, indicators, st.sampled_from(Smoothing), st.data())
+def test_the_future_changes_no_answer(closes, window, indicator, smoothing, data):
+    now = data.draw(st.integers(0, closes.size - 1))
+    whole = over(indicator, closes, window, smoothing)
+    np.testing.assert_array_equal(over(indicator, closes[: now + 1], window, smoothing), whole[: now + 1])
+
+
+@given(series, series, windows, indicators, st.sampled_from(Smoothing))
+def test_after_a_gap_answers_are_those_of_the_tail_alone(before, after, window, indicator, smoothing):
+    answers = over(indicator, np.concatenate([before, [NAN], after]), window, smoothing)
+    assert np.isnan(answers[before.size])
+    np.testing.assert_array_equal(answers[before.size + 1 :], over(indicator, after, window, smoothing))
+
+
+@given(whole_series, windows, indicators.filter(lambda indicator: indicator is not Indicator.EMA))
+def test_no_windowed_answer_depends_on_what_came_before_its_look_back(closes, window, indicator):
+    window = 1 if indicator is Indicator.PRICE else window
+    needed = look_back(indicator, window, Smoothing.CUTLER)
+    whole = compute(indicator, closes, window, Smoothing.CUTLER)
+    for now in range(needed - 1, closes.size):
+        tail = compute(indicator, closes[now + 1 - needed : now + 1], window, Smoothing.CUTLER)
+        assert tail[-1] == whole[now]
+        assert np.isnan(tail[:-1]).all()
+
+
+@given(whole_series, windows, st.sampled_from(SCALE_FREE), st.floats(1e-6, 1e9), st.sampled_from(Smoothing))
+def test_ratios_do_not_depend_on_the_unit_of_price(closes, window, indicator, factor, smoothing):
+    assert_close(
+        compute(indicator, closes * factor, window, smoothing),
+        compute(indicator, closes, window, smoothing),
+        relative=1e-6,
+        absolute=1e-6,
+    )
+
+
+@given(st.integers(1, 10**9).map(lambda cents: cents / 100), st.integers(1, 250))
+def test_a_flat_price_equals_its_means_to_the_last_bit(price, window):
+    closes = np.full(260, price)
+    for found in (sma(closes, window), ema(closes, window)):
+        assert (found[window - 1 :] == price).all()
+
+
+def test_a_fall_from_great_heights_leaves_no_rounding_behind():
+    heights = np.random.default_rng(7).uniform(1e17, 5e17, 100)
+    closes = np.concatenate([heights, np.random.default_rng(8).uniform(10, 11, 100)])
+    found, wanted = sma(closes, 20)[-1], math.fsum(closes[-20:]) / 20
+    assert found == pytest.approx(wanted, rel=1e-14)
+    deviation = compute(Indicator.PRICE_DEVIATION, closes, 20)[-1]
+    assert deviation == pytest.approx(statistics.stdev(closes[-20:].tolist()), rel=1e-12)
+
+
+def test_the_deviation_of_a_series_that_hardly_moves_keeps_its_digits():
+    closes = 1e6 + np.arange(40) % 2 * 1e-6
+    wanted = statistics.stdev(closes[-10:].tolist())
+    assert compute(Indicator.PRICE_DEVIATION, closes, 10)[-1] == pytest.approx(wanted, rel=1e-9)
+
+
+def test_a_return_beside_a_missing_close_is_missing():
+    assert_close(daily_returns(np.array([100.0, 110.0, NAN, 100.0, 90.0])), [NAN, 0.1, NAN, NAN, -0.1])
+
+
+def test_annualised_volatility_is_the_deviation_of_returns_over_252_sessions():
+    closes = np.array(PUBLISHED_CLOSES)
+    wanted = statistics.stdev(returns_by_hand(PUBLISHED_CLOSES)[-10:]) * math.sqrt(252)
+    assert annualised_volatility(closes, 10)[-1] == pytest.approx(wanted)
+
+
+def test_one_value_has_no_sample_deviation():
+    closes = np.array([1.0, 2.0, 3.0])
+    for indicator in (Indicator.RETURN_DEVIATION, Indicator.PRICE_DEVIATION):
+        assert np.isnan(compute(indicator, closes, 1)).all()
+
+
+@pytest.mark.parametrize("indicator", Indicator)
+@pytest.mark.parametrize("length", [0, 1, 2])
+def test_a_series_shorter_than_the_window_is_all_missing(indicator, length):
+    found = over(indicator, np.full(length, 5.0), 9)
+    assert found.shape == (length,)
+    assert indicator is Indicator.PRICE or np.isnan(found).all()
+
+
+@pytest.mark.parametrize(
+    ("indicator", "window", "wanted"),
+    [
+        (Indicator.RSI, 1, "rsi was 1: it must be at least 2"),
+        (Indicator.SMA, 0, "sma was 0: it must be at least 1"),
+        (Indicator.MAX_DRAWDOWN, -3, "mdd was -3: it must be at least 1"),
+        (Indicator.PRICE, 5, "price was 5: a price is one close, its window must be 1"),
+    ],
+)
+def test_a_wrong_window_is_refused_with_what_was_found_and_wanted(indicator, window, wanted):
+    for ask in (
+        lambda: compute(indicator, np.array([1.0]), window),
+        lambda: look_back(indicator, window),
+        lambda: Reading("SPY", indicator, window),
+    ):
+        with pytest.raises(InvalidInput, match=wanted):
+            ask()
+
+
+@pytest.mark.parametrize("close", [0.0, -1.0, math.inf])
+def test_closes_that_are_no_prices_are_refused(close):
+    with pytest.raises(InvalidInput, match=f"close 1 of 3 was {close}: closes must be positive"):
+        sma(np.array([1.0, close, 2.0]), 2)
+
+
+def test_a_table_is_not_a_series():
+    with pytest.raises(InvalidInput, match=r"shape \(2, 2\): one series at a time"):
+        sma(np.ones((2, 2)), 2)
+
+
+def test_no_answer_is_a_view_of_the_closes():
+    closes = np.array([1.0, 2.0])
+    for indicator in (Indicator.PRICE, Indicator.SMA, Indicator.EMA):
+        compute(indicator, closes, 1)[:] = 0
+    assert closes.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("indicator", "sessions"),
+    [
+        (Indicator.RSI, 141),
+        (Indicator.EMA, 70),
+        (Indicator.SMA, 10),
+        (Indicator.PRICE_DEVIATION, 10),
+        (Indicator.MAX_DRAWDOWN, 10),
+        (Indicator.MEAN_RETURN, 11),
+        (Indicator.CUMULATIVE_RETURN, 11),
+        (Indicator.RETURN_DEVIATION, 11),
+    ],
+)
+def test_look_back_is_the_window_or_long_enough_for_a_recursion_to_forget(indicator, sessions):
+    assert look_back(indicator, 10) == sessions
+    assert look_back(Indicator.PRICE, 1) == 1
+    assert look_back(Indicator.RSI, 10, Smoothing.CUTLER) == 11
+
+
+def averages(closes, window):
+    """Wilder's averages of gain and loss after every change from the first window on."""
+    changes = np.diff(closes)
+    gains, losses = np.maximum(changes, 0), np.maximum(-changes, 0)
+    pairs = [(gains[:window].mean(), losses[:window].mean())]
+    for gain, loss in zip(gains[window:], losses[window:], strict=True):
+        pairs.append((pairs[-1][0] + (gain - pairs[-1][0]) / window, pairs[-1][1] + (loss - pairs[-1][1]) / window))
+    return np.array(pairs)
+
+
+@pytest.mark.parametrize("window", [10, 20])
+def test_history_before_the_look_back_moves_an_rsi_by_no_more_than_its_start_can(real_closes, window):
+    # Cut and whole history differ, once the cut one has its start, by d = (dG, dL); 13 windows later by d times
+    # (1 - 1/n)^(13 n). With p = G / (G + L) in 0..1, G/(G+L) - G'/(G'+L') = ((1-p) dG - p dL) / (G'+L'), which is
+    # at most max(|dG|, |dL|) / (G'+L').
+    needed = look_back(Indicator.RSI, window)
+    left = (1 - 1 / window) ** (needed - 1 - window)
+    for closes in real_closes.values():
+        whole, answers = averages(closes, window), rsi(closes, window)
+        for now in range(needed, closes.size, 97):
+            tail = closes[now + 1 - needed : now + 1]
+            cut = averages(tail, window)
+            bound = 100 * left * np.abs(cut[0] - whole[now + 1 - needed]).max() / cut[-1].sum()
+            assert abs(rsi(tail, window)[-1] - answers[now]) <= bound + 1e-9
+
+
+def test_history_before_the_look_back_moves_an_rsi_of_the_index_by_less_than_a_ten_thousandth(real_closes):
+    closes, needed = real_closes["SPY"], look_back(Indicator.RSI, 10)
+    answers = rsi(closes, 10)
+    for now in range(needed, closes.size, 11):
+        assert abs(rsi(closes[now + 1 - needed : now + 1], 10)[-1] - answers[now]) < 1e-4
+
+
+def panel_of(*columns, readings=READINGS):
+    closes = ClosePanel(SESSIONS, ("SPY", "QQQ"), np.array(columns, dtype=float).T)
+    return IndicatorPanel.from_closes(closes, readings)
+
+
+@pytest.fixture
+def panel():
+    return panel_of([1, 2, 4, NAN], [5, 6, 7, 8])
+
+
+def test_readings_are_named_as_in_the_definitions_of_strategies():
+    assert str(Reading("SPY", Indicator.RSI, 10)) == "rsi(SPY,10)"
+    assert str(Reading("SPY", Indicator.PRICE, 1)) == "price(SPY)"
+
+
+def test_a_panel_holds_each_reading_once_and_in_order():
+    twice = [Reading("SPY", Indicator.SMA, 2), Reading("QQQ", Indicator.RSI, 2), Reading("SPY", Indicator.SMA, 2)]
+    found = panel_of([1, 2, 3, 4], [5, 6, 7, 8], readings=twice).readings
+    assert found == (Reading("QQQ", Indicator.RSI, 2), Reading("SPY", Indicator.SMA, 2))
+
+
+def test_a_panel_answers_with_the_indicator_of_its_closes(panel):
+    assert_close(panel.values(Reading("SPY", Indicator.SMA, 2)), [NAN, 1.5, 3, NAN])
+    assert_close(panel.values(Reading("SPY", Indicator.PRICE, 1)), [1, 2, 4, NAN])
+
+
+def test_a_panel_passes_its_smoothing_on():
+    closes = ClosePanel(SESSIONS, ("SPY",), np.array([[10.0], [11], [10], [12]]))
+    reading = Reading("SPY", Indicator.RSI, 2)
+    for smoothing, last in ((Smoothing.WILDER, 83.3333333333), (Smoothing.CUTLER, 66.6666666667)):
+        assert_close(IndicatorPanel.from_closes(closes, [reading], smoothing).values(reading)[-1], last)
+
+
+def test_a_symbol_without_closes_has_no_readings():
+    reading = Reading("GONE", Indicator.PRICE, 1)
+    assert np.isnan(panel_of([1, 2, 3, 4], [5, 6, 7, 8], readings=[reading]).values(reading)).all()
+
+
+def test_a_reading_that_nobody_computed_cannot_be_read(panel):
+    with pytest.raises(PermanentError, match=r"rsi\(SPY,10\) was asked for and is not among the 2 readings"):
+        panel.values(Reading("SPY", Indicator.RSI, 10))
+
+
+def test_a_panel_cannot_be_changed(panel):
+    with pytest.raises(ValueError, match="read-only"):
+        panel.values(Reading("SPY", Indicator.PRICE, 1))[0] = 3
+
+
+def test_a_table_of_another_shape_than_its_panel_is_refused():
+    with pytest.raises(InvalidInput, match=r"shape \(1, 1\): it must be sessions by readings, \(4, 0\)"):
+        IndicatorPanel(SESSIONS, (), np.ones((1, 1)))
+
+
+def test_the_last_sessions_of_a_panel_are_its_last(panel):
+    assert panel.last(2).sessions == SESSIONS[-2:]
+    assert_close(panel.last(2).values(Reading("SPY", Indicator.SMA, 2)), [3, NAN])
+    assert panel.last(9).sessions == SESSIONS
+    assert panel.last(0).sessions == ()
+
+
+def test_a_panel_becomes_the_rows_of_its_table(panel):
+    frame = panel.last(1).to_frame(SESSIONS[-1])
+    assert frame.columns.tolist() == ["session", "observed", "symbol", "indicator", "window", "value"]
+    assert frame.drop(columns="value").to_numpy().tolist() == [
+        [SESSIONS[-1], SESSIONS[-1], "SPY", "price", 1],
+        [SESSIONS[-1], SESSIONS[-1], "SPY", "sma", 2],
+    ]
+    assert frame["window"].dtype == np.int64
+    assert frame["value"].isna().all()
+
+
+@given(st.lists(st.lists(st.one_of(prices, st.just(NAN)), min_size=4, max_size=4), min_size=2, max_size=2), st.data())
+def test_a_panel_survives_its_table_in_any_order_of_rows(columns, data):
+    readings = data.draw(
+        st.sets(st.builds(Reading, st.sampled_from(["SPY", "QQQ"]), st.just(Indicator.RSI), windows), min_size=1)
+    )
+    panel = panel_of(*columns, readings=readings)
+    frame = panel.to_frame(SESSIONS[-1]).sample(frac=1, random_state=data.draw(st.integers(0, 99)))
+    again = IndicatorPanel.from_frame(frame)
+    assert (again.sessions, again.readings) == (panel.sessions, panel.readings)
+    np.testing.assert_array_equal(again.table, panel.table)
+    assert again.fingerprint() == panel.fingerprint()
+
+
+def test_a_row_that_is_absent_is_missing(panel):
+    frame = panel.to_frame(SESSIONS[-1])
+    again = IndicatorPanel.from_frame(frame[~((frame["observed"] == SESSIONS[1]) & (frame["indicator"] == "sma"))])
+    assert_close(again.values(Reading("SPY", Indicator.SMA, 2)), [NAN, NAN, 3, NAN])
+
+
+def test_a_table_with_a_reading_twice_is_refused(panel):
+    frame = panel.to_frame(SESSIONS[-1])
+    with pytest.raises(BrokenContract, match=r"8 readings appear twice .* price\(SPY,1\) of 2026-07-28"):
+        IndicatorPanel.from_frame(pd.concat([frame, frame]))
+
+
+def test_a_table_with_an_unknown_indicator_is_refused(panel):
+    frame = panel.to_frame(SESSIONS[-1]).replace({"indicator": {"sma": "magic"}})
+    with pytest.raises(BrokenContract, match="the indicator of SPY was 'magic': it must be one of rsi, price"):
+        IndicatorPanel.from_frame(frame)
+
+
+def test_an_empty_panel_survives_its_table():
+    empty = IndicatorPanel((), (), np.empty((0, 0)))
+    again = IndicatorPanel.from_frame(empty.to_frame(SESSIONS[-1]))
+    assert (again.sessions, again.readings, again.fingerprint()) == ((), (), empty.fingerprint())
+
+
+def test_a_fingerprint_tells_sessions_readings_and_newest_values_apart(panel):
+    other_value = panel_of([1, 2, 4, 5], [5, 6, 7, 8])
+    other_reading = panel_of([1, 2, 4, NAN], [5, 6, 7, 8], readings=[Reading("SPY", Indicator.SMA, 3)])
+    prints = {panel.fingerprint(), panel.last(1).fingerprint(), other_value.fingerprint(), other_reading.fingerprint()}
+    assert len(prints) == 4
+    assert all(len(found) == 64 for found in prints)
+
+
+def test_every_missing_value_has_the_same_fingerprint():
+    readings = (Reading("SPY", Indicator.PRICE, 1),)
+    ordinary = IndicatorPanel(SESSIONS[:1], readings, np.array([[NAN]]))
+    negative = IndicatorPanel(SESSIONS[:1], readings, np.copysign(np.array([[NAN]]), -1))
+    assert ordinary.table.tobytes() != negative.table.tobytes()
+    assert ordinary.fingerprint() == negative.fingerprint()
