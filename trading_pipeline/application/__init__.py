@@ -1,0 +1,1 @@
+"""The steps that need the world, written against ports."""
