@@ -1,0 +1,245 @@
+"""The account's target: every strategy's signal at its share of capital, and cash by name.
+
+A strategy that is unavailable never liquidates by silence: its sleeve is
+carried for some sessions, then parked in the safe asset. Weights are float64
+fractions of the account's equity.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from trading_pipeline.domain import sessions
+from trading_pipeline.domain.errors import DataError, InvalidInput
+from trading_pipeline.domain.instruments import CASH
+from trading_pipeline.domain.signals import Signal, SignalStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUM_TOLERANCE = 1e-9
+
+COLUMNS = ("session", "symbol", "strategy", "weight", "status", "decided_on")
+
+
+class SleeveStatus(StrEnum):
+    """Where a sleeve's weights come from.
+
+    DECIDED by today's signal; CARRIED from an earlier session; FALLBACK to the
+    safe asset because carrying went on for too long; CASH because there was
+    nothing to carry.
+    """
+
+    DECIDED = "decided"
+    CARRIED = "carried"
+    FALLBACK = "fallback"
+    CASH = "cash"
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one strategy puts into one symbol.
+
+    ``weight`` is a fraction of the account's equity. ``decided_on`` is the
+    session on which the strategy last decided; for a cash sleeve, which nobody
+    decided, the session of the allocation itself.
+    """
+
+    symbol: str
+    strategy: str
+    weight: float
+    status: SleeveStatus
+    decided_on: date
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """The account's target for one session, attributed to the strategies behind it.
+
+    Raises:
+        DataError: a weight is negative or not finite, a strategy names a symbol
+            twice, or the weights do not sum to 1 (1e-9).
+    """
+
+    session: date
+    contributions: tuple[Contribution, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a target that is not one whole account."""
+        for contribution in self.contributions:
+            if not 0 <= contribution.weight < math.inf:
+                raise DataError(f"the weight of {_named(contribution)} must be finite and not negative")
+        counts = Counter((contribution.strategy, contribution.symbol) for contribution in self.contributions)
+        repeated = [f"{strategy}/{symbol}" for (strategy, symbol), count in counts.items() if count > 1]
+        if repeated:
+            raise DataError(f"allocation of {self.session} repeats {', '.join(repeated)}; one row each is wanted")
+        total = _total(self.contributions)
+        if abs(total - 1) > SUM_TOLERANCE:
+            raise DataError(f"the weights of {self.session} sum to {total!r}, not to 1; nothing may trade on them")
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Weight by symbol, summed over the strategies, without cash; symbols in alphabetical order."""
+        by_symbol: dict[str, list[float]] = defaultdict(list)
+        for contribution in self.contributions:
+            by_symbol[contribution.symbol].append(contribution.weight)
+        return {symbol: math.fsum(by_symbol[symbol]) for symbol in sorted(by_symbol) if symbol != CASH}
+
+    @property
+    def cash(self) -> float:
+        """Fraction of equity that is meant to stay cash."""
+        return _total([contribution for contribution in self.contributions if contribution.symbol == CASH])
+
+    @property
+    def is_undecided(self) -> bool:
+        """Tell whether no strategy decided anything today, so that nothing should trade."""
+        return all(contribution.status is not SleeveStatus.DECIDED for contribution in self.contributions)
+
+    def sleeve(self, strategy: str) -> tuple[Contribution, ...]:
+        """Return the contributions of one strategy; empty when it has none."""
+        return tuple(contribution for contribution in self.contributions if contribution.strategy == strategy)
+
+    def behind(self, symbol: str) -> tuple[Contribution, ...]:
+        """Return the contributions that make up the weight of one symbol."""
+        return tuple(contribution for contribution in self.contributions if contribution.symbol == symbol)
+
+
+def allocate(
+    session: date,
+    signals: Sequence[Signal],
+    shares: Mapping[str, float],
+    previous: Allocation | None,
+    *,
+    safe_asset: str,
+    max_carried_sessions: int,
+) -> Allocation:
+    """Combine the strategies' signals into the account's target for ``session``.
+
+    Each available strategy contributes its weights times its share. An
+    unavailable one keeps its last decided sleeve, taken from ``previous`` (the
+    allocation of an earlier session), while at most ``max_carried_sessions``
+    exchange sessions have passed since it decided; then its sleeve goes to
+    ``safe_asset`` and stays there until it decides again. With nothing to
+    carry the sleeve is cash. A carried sleeve is rescaled to today's share, so
+    that changing the shares never needs a signal. ``shares`` are fractions of
+    equity from 0 to 1; a strategy with share 0 contributes nothing.
+
+    Raises:
+        InvalidInput: shares do not sum to 1 (1e-9); a strategy has a signal and
+            no share, a share and no signal, or two signals; a signal is of
+            another session; ``previous`` is not older than ``session``.
+    """
+    _check_shares(shares)
+    _check_signals(session, signals, shares)
+    if previous is not None and previous.session >= session:
+        raise InvalidInput(f"sleeves of {session} can only be carried from before it, not from {previous.session}")
+    sleeves = _Sleeves(session, previous, safe_asset, max_carried_sessions)
+    by_strategy = {signal.strategy: signal for signal in signals}
+    return Allocation(
+        session,
+        tuple(
+            contribution
+            for strategy, share in shares.items()
+            if share > 0
+            for contribution in sleeves.of(by_strategy[strategy], share)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Sleeves:
+    session: date
+    previous: Allocation | None
+    safe_asset: str
+    max_carried_sessions: int
+
+    def of(self, signal: Signal, share: float) -> tuple[Contribution, ...]:
+        if signal.status is SignalStatus.AVAILABLE:
+            return self._decided(signal, share)
+        last = self.previous.sleeve(signal.strategy) if self.previous else ()
+        if not last or last[0].status is SleeveStatus.CASH:
+            return (Contribution(CASH, signal.strategy, share, SleeveStatus.CASH, self.session),)
+        if last[0].status is SleeveStatus.FALLBACK or self._is_stale(last[0].decided_on):
+            status, decided_on = SleeveStatus.FALLBACK, last[0].decided_on
+            return (Contribution(self.safe_asset, signal.strategy, share, status, decided_on),)
+        return _carried(last, share)
+
+    def _decided(self, signal: Signal, share: float) -> tuple[Contribution, ...]:
+        return tuple(
+            Contribution(symbol, signal.strategy, share * weight, SleeveStatus.DECIDED, self.session)
+            for symbol, weight in signal.weights.items()
+        )
+
+    def _is_stale(self, decided_on: date) -> bool:
+        return sessions.count_between(decided_on, self.session) > self.max_carried_sessions
+
+
+def _carried(last: Sequence[Contribution], share: float) -> tuple[Contribution, ...]:
+    scale = share / _total(last)
+    return tuple(
+        Contribution(old.symbol, old.strategy, old.weight * scale, SleeveStatus.CARRIED, old.decided_on) for old in last
+    )
+
+
+def _check_shares(shares: Mapping[str, float]) -> None:
+    wrong = [f"{strategy} {share}" for strategy, share in shares.items() if not 0 <= share <= 1]
+    if wrong:
+        raise InvalidInput(f"capital shares must lie between 0 and 1, found {', '.join(wrong)}")
+    total = math.fsum(shares.values())
+    if abs(total - 1) > SUM_TOLERANCE:
+        raise InvalidInput(f"capital shares must sum to 1, these sum to {total!r}: {dict(shares)}")
+
+
+def _check_signals(session: date, signals: Sequence[Signal], shares: Mapping[str, float]) -> None:
+    counts = Counter(signal.strategy for signal in signals)
+    problems = {
+        "two signals of": [strategy for strategy, count in counts.items() if count > 1],
+        "a signal without a capital share of": counts.keys() - shares.keys(),
+        "a capital share without a signal of": shares.keys() - counts.keys(),
+        f"a signal that is not of {session} from": [s.strategy for s in signals if s.session != session],
+    }
+    found = [f"{problem} {', '.join(sorted(strategies))}" for problem, strategies in problems.items() if strategies]
+    if found:
+        raise InvalidInput(f"{session} has {'; '.join(found)}; wanted is one signal of the session for each share")
+
+
+def _total(contributions: Sequence[Contribution]) -> float:
+    return math.fsum(contribution.weight for contribution in contributions)
+
+
+def _named(contribution: Contribution) -> str:
+    return f"{contribution.symbol} from {contribution.strategy} ({contribution.weight})"
+
+
+def to_frame(allocation: Allocation) -> "pd.DataFrame":
+    """Return the rows of table ``allocation``: one per strategy and symbol, weight as a fraction of equity."""
+    import pandas as pd
+
+    rows = [
+        (allocation.session, part.symbol, part.strategy, part.weight, part.status.value, part.decided_on)
+        for part in allocation.contributions
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def from_frame(frame: "pd.DataFrame") -> Allocation:
+    """Return the allocation that the rows of one session in table ``allocation`` stand for.
+
+    Raises:
+        DataError: the rows are of no session or of several, or break the promises of an allocation.
+    """
+    found = frame["session"].unique().tolist()
+    if len(found) != 1:
+        raise DataError(f"an allocation is read from the rows of one session, these are of {len(found)}: {found}")
+    rows = frame[list(COLUMNS[1:])].itertuples(index=False)
+    return Allocation(
+        found[0],
+        tuple(
+            Contribution(symbol, strategy, float(weight), SleeveStatus(status), decided_on)
+            for symbol, strategy, weight, status, decided_on in rows
+        ),
+    )
