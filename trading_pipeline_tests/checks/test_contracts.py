@@ -1,0 +1,224 @@
+"""Every table of the line: rows that keep the contract, and one change that breaks each promise of weight."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pandas as pd
+import pytest
+
+from dbt_like_checks.contract import contract, tables
+from dbt_like_checks.generic_tests import Context
+from dbt_like_checks.verification import evaluate
+
+FRIDAY, MONDAY = date(2026, 7, 31), date(2026, 8, 3)
+ORDER_ID = "tp1-6848b6a5cd7df9e487ed7d550723adeb"
+INSTANT = datetime(2026, 8, 3, 14, tzinfo=UTC)
+CONTEXT = Context(
+    FRIDAY,
+    related={
+        "asset_catalog": pd.DataFrame({"symbol": ["SPY", "TECL"]}),
+        "approved_orders": pd.DataFrame({"client_order_id": [ORDER_ID]}),
+    },
+)
+
+ORDER = {
+    "session": FRIDAY,
+    "execution_session": MONDAY,
+    "client_order_id": ORDER_ID,
+    "sequence": 1,
+    "symbol": "SPY",
+    "side": "buy",
+    "quantity": Decimal("1.333333333"),
+    "order_type": "limit",
+    "limit_price": Decimal("601.00"),
+    "reference_price": Decimal("600.00"),
+    "notional": Decimal("799.999999800"),
+    "time_in_force": "day",
+    "reason": "target 40 %",
+}
+APPROVED = ORDER | {
+    "plan_id": "2026-07-31/1",
+    "decision": "approved",
+    "approved_quantity": Decimal("1.333333333"),
+    "breaches": None,
+}
+SIGNAL = {
+    "session": FRIDAY,
+    "strategy": "tecl",
+    "symbol": "TECL",
+    "weight": 0.25,
+    "status": "available",
+    "reason": None,
+    "inputs_hash": "0f",
+}
+UNAVAILABLE = SIGNAL | {"symbol": None, "weight": None, "status": "unavailable", "reason": "rsi(KMLM,10) is missing"}
+SHARE = {
+    "session": FRIDAY,
+    "symbol": "SPY",
+    "strategy": "tecl",
+    "weight": 0.4,
+    "status": "decided",
+    "decided_on": FRIDAY,
+}
+HOLDING = {
+    "session": FRIDAY,
+    "symbol": "SPY",
+    "quantity": Decimal("1.333333333"),
+    "price": Decimal("600.123456789"),
+    "market_value": Decimal("800.164608852"),
+    "weight": 0.4,
+    "source": "broker",
+    "account_number": "SIM0001",
+    "as_of": INSTANT,
+}
+BAR = {"session": FRIDAY, "symbol": "SPY", "open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 100.0}
+KEPT = {
+    "allocation": [SHARE, SHARE | {"symbol": "CASH", "strategy": "cash", "weight": 0.6, "status": "cash"}],
+    "approved_orders": [APPROVED],
+    "asset_catalog": [
+        {
+            "session": FRIDAY,
+            "symbol": "SPY",
+            "name": "SPDR S&P 500",
+            "exchange": "ARCA",
+            "asset_class": "equity index",
+            "leverage": 1.0,
+            "tradable": True,
+            "fractionable": True,
+        }
+    ],
+    "bars": [BAR, BAR | {"symbol": "TECL", "open": None, "high": None, "low": None, "volume": None}],
+    "fills": [
+        {
+            "session": FRIDAY,
+            "execution_session": MONDAY,
+            "plan_id": "2026-07-31/1",
+            "client_order_id": ORDER_ID,
+            "execution_id": "e1",
+            "symbol": "SPY",
+            "side": "buy",
+            "quantity": Decimal("1.333333333"),
+            "price": Decimal("600.5"),
+            "commission": Decimal(0),
+            "filled_at": INSTANT,
+        }
+    ],
+    "indicators": [
+        {
+            "session": FRIDAY,
+            "observed": FRIDAY,
+            "symbol": "SPY",
+            "indicator": name,
+            "window": 10,
+            "value": value,
+        }
+        for name, value in [("rsi", 70.5), ("sma", 612.0), ("cumret", None)]
+    ],
+    "order_plan": [ORDER],
+    "portfolio_snapshot": [
+        HOLDING,
+        HOLDING | {"symbol": "CASH", "quantity": Decimal(9), "price": Decimal(1), "market_value": Decimal(9)},
+    ],
+    "signals": [SIGNAL, SIGNAL | {"symbol": "SPY", "weight": 0.75}, UNAVAILABLE | {"strategy": "nuclear"}],
+}
+
+
+def broken(table, rows, context=CONTEXT):
+    of = contract(table)
+    frame = pd.DataFrame(rows, columns=[column.name for column in of.columns])
+    return {result.name for result in evaluate(frame, of, context) if not result.passed}
+
+
+@pytest.mark.parametrize("table", tables())
+def test_rows_that_are_right_keep_every_promise(table):
+    assert broken(table, KEPT[table]) == set()
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "promise"),
+    [
+        ("bars", {"close": None}, "not_null"),
+        ("bars", {"close": 0.0}, "prices_are_positive"),
+        ("bars", {"low": -1.0}, "prices_are_positive"),
+        ("bars", {"high": 0.2}, "high_is_not_below_low"),
+        ("bars", {"close": 2.5}, "close_is_within_the_range"),
+        ("bars", {"volume": -1.0}, "accepted_range_volume"),
+        ("bars", {"symbol": "TECL"}, "unique_grain"),
+        ("bars", {"session": MONDAY}, "recency_session"),
+        ("asset_catalog", {"tradable": None}, "not_null"),
+        ("indicators", {"value": 100.5}, "rsi_is_a_percentage"),
+        ("indicators", {"observed": MONDAY}, "no_reading_from_the_future"),
+        ("indicators", {"indicator": "sma"}, "unique_grain"),
+        ("signals", {"weight": 0.2}, "sums_to_one_weight"),
+        ("signals", {"weight": -0.25}, "accepted_range_weight"),
+        ("signals", {"weight": None}, "available_is_complete"),
+        ("signals", {"status": "perhaps"}, "accepted_values_status"),
+        ("signals", {"symbol": "FNGU"}, "relationships_symbol"),
+        ("signals", {"status": "unavailable"}, "not_null_reason"),
+        ("signals", UNAVAILABLE | {"strategy": "nuclear"}, "one_row_while_unavailable"),
+        ("allocation", {"weight": 0.4000001}, "sums_to_one_weight"),
+        ("allocation", {"weight": 1.4}, "accepted_range_weight"),
+        ("allocation", {"symbol": "FNGU"}, "relationships_symbol"),
+        ("allocation", {"decided_on": MONDAY}, "no_decision_from_the_future"),
+        ("portfolio_snapshot", {"market_value": Decimal("800.18")}, "market_value_is_quantity_at_price"),
+        ("portfolio_snapshot", {"market_value": Decimal("800.15")}, "market_value_is_quantity_at_price"),
+        ("portfolio_snapshot", {"symbol": "CASH"}, "unique_grain"),
+        ("portfolio_snapshot", {"as_of": None}, "not_null"),
+        ("order_plan", {"quantity": Decimal(0)}, "quantities_and_prices_are_positive"),
+        ("order_plan", {"limit_price": Decimal(0)}, "quantities_and_prices_are_positive"),
+        ("order_plan", {"limit_price": None}, "not_null_limit_price"),
+        ("order_plan", {"side": "short"}, "accepted_values_side"),
+        ("order_plan", {"client_order_id": "tp1-XYZ"}, "matches_client_order_id"),
+        ("order_plan", {"execution_session": FRIDAY}, "executed_after_the_decision"),
+        ("approved_orders", {"decision": "maybe"}, "accepted_values_decision"),
+        (
+            "approved_orders",
+            {"approved_quantity": Decimal("1.4")},
+            "never_more_than_planned_and_none_where_denied",
+        ),
+        (
+            "approved_orders",
+            {"decision": "denied", "breaches": "HALTED"},
+            "never_more_than_planned_and_none_where_denied",
+        ),
+        ("approved_orders", {"decision": "reduced"}, "not_null_breaches"),
+        ("fills", {"client_order_id": "tp1-unknown"}, "relationships_client_order_id"),
+        ("fills", {"price": Decimal(0)}, "quantity_and_price_are_positive"),
+        ("fills", {"execution_session": FRIDAY}, "executed_after_the_decision"),
+        ("fills", {"filled_at": None}, "not_null"),
+    ],
+)
+def test_one_wrong_value_breaks_the_promise_about_it(table, change, promise):
+    first, *others = KEPT[table]
+
+    assert promise in broken(table, [first | change, *others])
+
+
+@pytest.mark.parametrize("table", tables())
+def test_a_table_without_rows_is_refused_unless_a_quiet_day_explains_it(table):
+    quiet = {"order_plan", "approved_orders", "fills"}
+
+    assert broken(table, []) == (set() if table in quiet else {"row_count"})
+
+
+def test_a_market_order_needs_no_limit_price():
+    order = ORDER | {"order_type": "market", "limit_price": None}
+
+    assert broken("order_plan", [order]) == set()
+
+
+@pytest.mark.parametrize("first", [2, 1])
+def test_orders_out_of_their_sequence_are_shown(first):
+    orders = [
+        ORDER | {"sequence": first},
+        ORDER | {"sequence": 2, "symbol": "TECL", "client_order_id": ORDER_ID[:-1] + "4"},
+    ]
+
+    assert broken("order_plan", orders) == ({"increasing_sequence"} if first == 2 else set())
+
+
+def test_weights_that_sum_to_one_by_float_rounding_are_accepted():
+    shares = [SHARE | {"symbol": "SPY", "strategy": str(n), "weight": 0.1} for n in range(10)]
+
+    assert broken("allocation", shares) == set()
+    assert broken("allocation", [SHARE | {"weight": 1.0000000000000002}]) == set()
