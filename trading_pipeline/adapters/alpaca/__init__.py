@@ -1,0 +1,1 @@
+"""Alpaca behind the ports, through the alpaca-py clients."""

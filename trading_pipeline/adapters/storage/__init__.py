@@ -1,0 +1,1 @@
+"""Tables, objects and the journal."""

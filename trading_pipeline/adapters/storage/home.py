@@ -1,0 +1,97 @@
+"""Where everything of one market and account lies on this machine.
+
+Figures of different markets never mix: each has a folder of its own below the
+home, named for the mode and, in the simulation, for the market.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from trading_pipeline.domain.errors import InvalidInput
+from trading_pipeline.settings import Mode, Settings
+
+DEFAULT_HOME = Path(".trading_pipeline")
+HOME_VARIABLE = "TRADING_PIPELINE_HOME"
+
+# Queued runs go one at a time: SQLite has one writer. Nothing is reported to anyone.
+DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: 1
+"""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of one market and account."""
+
+    folder: Path
+
+    @property
+    def tables(self) -> Path:
+        """Delta Lake tables."""
+        return self.folder / "tables"
+
+    @property
+    def objects(self) -> Path:
+        """Plans and the trading state."""
+        return self.folder / "objects"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of order attempts (SQLite)."""
+        return self.folder / "journal.sqlite"
+
+    @property
+    def dagster(self) -> Path:
+        """Dagster's own instance: runs, events, schedules."""
+        return self.folder / "dagster"
+
+    @property
+    def simulator(self) -> Path:
+        """The simulated broker's account, and the file that names its address."""
+        return self.folder / "simulator"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever runs the pipeline on this folder."""
+        return self.folder / "run.lock"
+
+    def prepared(self) -> "Home":
+        """Create the folders and Dagster's configuration where they are missing.
+
+        Raises:
+            InvalidInput: the folder cannot be written.
+        """
+        try:
+            for folder in (self.tables, self.objects, self.dagster, self.simulator):
+                folder.mkdir(parents=True, exist_ok=True)
+            configuration = self.dagster / "dagster.yaml"
+            if not configuration.exists():
+                configuration.write_text(DAGSTER_YAML, encoding="utf-8")
+            self.lock.touch()
+        except OSError as error:
+            raise InvalidInput(
+                f"{self.folder} cannot be written ({error.strerror}); choose another folder with --home or "
+                f"{HOME_VARIABLE}, or make it writable"
+            ) from None
+        return self
+
+
+def home_of(settings: Settings, root: Path) -> Home:
+    """Return the folder below ``root`` for the market and account that ``settings`` choose."""
+    return Home((root / _market(settings)).absolute())
+
+
+def _market(settings: Settings) -> str:
+    if settings.mode is not Mode.SIMULATED:
+        return settings.mode.value
+    if settings.simulator.bars is None:
+        return f"simulated-generated-{settings.simulator.seed}"
+    path = settings.simulator.bars.absolute()
+    return f"simulated-{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"

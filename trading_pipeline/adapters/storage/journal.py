@@ -1,0 +1,247 @@
+"""The journal of orders: what was intended and attempted, on disk before the first byte leaves.
+
+SQLite in WAL mode with full synchronisation: a row is on the disk when a call
+returns, and any number of processes on one machine may share the file.
+"""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from trading_pipeline.domain.errors import DataError, DependencyUnavailable, InvalidInput, PipelineError
+from trading_pipeline.domain.orders import OrderIntent, Plan
+from trading_pipeline.ports import IntentState, JournalEntry
+
+BUSY_SECONDS = 10.0
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS claims (
+    account_number TEXT NOT NULL,
+    session TEXT NOT NULL,
+    plan_id TEXT NOT NULL,
+    claimed_at TEXT NOT NULL,
+    PRIMARY KEY (account_number, session)
+);
+CREATE TABLE IF NOT EXISTS intents (
+    client_order_id TEXT PRIMARY KEY,
+    plan_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    symbol TEXT NOT NULL,
+    side TEXT NOT NULL,
+    quantity TEXT NOT NULL,
+    order_type TEXT NOT NULL,
+    limit_price TEXT,
+    reference_price TEXT NOT NULL,
+    time_in_force TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS intents_of_plan ON intents (plan_id, sequence);
+CREATE TABLE IF NOT EXISTS events (
+    event INTEGER PRIMARY KEY,
+    client_order_id TEXT NOT NULL REFERENCES intents (client_order_id),
+    state TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    recorded_at TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_of_intent ON events (client_order_id, event);
+"""
+_A_PERSON_MUST_ACT = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
+# SQLITE_ERROR means that a table is missing: the file belongs to something else.
+_DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR})
+
+
+class SqliteJournal:
+    """The journal in one SQLite file; a connection per call, so threads and processes may share the object.
+
+    Raises, from every method:
+        InvalidInput: the file cannot be opened or written.
+        DependencyUnavailable: the disk fails or is full, or another process holds the file for too long.
+        DataError: the file is damaged, or the call contradicts what it holds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Keep the journal at ``path``; file and folder are created at the first call."""
+        self._path = path
+
+    def claim(self, plan: Plan, at: datetime) -> str:
+        """Journal every intent of ``plan`` at once, unless another plan of its account and session was.
+
+        Returns the id of the plan that holds the session from now on: this one, or the earlier.
+
+        Raises:
+            InvalidInput: the plan is hypothetical, which is never executed.
+        """
+        if plan.hypothetical:
+            raise InvalidInput(f"plan {plan.plan_id} is hypothetical: it can never be executed, so never be journalled")
+        with self._transaction() as connection:
+            holder = _holder(connection, plan.account_number, plan.session)
+            if holder is not None:
+                return holder
+            _insert_plan(connection, plan, _text(at))
+            return plan.plan_id
+
+    def claimed(self, account_number: str, session: date) -> str | None:
+        """Return the id of the plan that holds the session, if one does."""
+        with self._connection() as connection:
+            return _holder(connection, account_number, session)
+
+    def record(self, client_order_id: str, state: IntentState, detail: str, at: datetime) -> None:
+        """Append where an intent stands now; durable when this returns.
+
+        Raises:
+            DataError: the intent was never claimed, or has ended in another state.
+        """
+        with self._transaction() as connection:
+            before = _latest_state(connection, client_order_id)
+            if before.is_terminal and state is not before:
+                raise DataError(
+                    f"intent {client_order_id} ended {before.value}, it cannot become {state.value}: "
+                    "compare the journal with the broker's order"
+                )
+            _append(connection, client_order_id, state, detail, _text(at))
+
+    def entries(self, plan_id: str) -> Sequence[JournalEntry]:
+        """Return the latest entry of each intent of a plan, in the plan's order."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                """
+                SELECT intents.client_order_id, state, detail, recorded_at
+                FROM intents JOIN events USING (client_order_id)
+                WHERE plan_id = ? AND event = (
+                    SELECT MAX(event) FROM events AS any_event
+                    WHERE any_event.client_order_id = intents.client_order_id
+                )
+                ORDER BY sequence, intents.client_order_id
+                """,
+                (plan_id,),
+            ).fetchall()
+        return [
+            JournalEntry(client_order_id, plan_id, IntentState(state), detail, datetime.fromisoformat(recorded_at))
+            for client_order_id, state, detail, recorded_at in rows
+        ]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            # IMMEDIATE takes the write lock before the first read: what was read still holds at the commit.
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with self._classified():
+            self._create_once()
+            with closing(_connected(self._path)) as connection:
+                yield connection
+
+    def _create_once(self) -> None:
+        if self._path.exists():
+            return
+        folder = self._path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        # Made aside and linked into place: whoever sees the file sees all of its tables, and one of two makers wins.
+        with tempfile.TemporaryDirectory(prefix=".journal-", dir=folder) as aside:
+            made = Path(aside) / self._path.name
+            with closing(_connected(made)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_TABLES)
+            with suppress(FileExistsError):
+                os.link(made, self._path)
+
+    @contextmanager
+    def _classified(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _failure(self._path, error) from error
+        except OSError as error:
+            raise InvalidInput(
+                f"{error.filename or self._path}: {error.strerror or error}; name a folder that this user may write"
+            ) from error
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        for pragma in ("synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _failure(path: Path, error: sqlite3.Error) -> PipelineError:
+    found = f"the order journal {path}: {error}"
+    # The primary code is the low byte; the rest says where inside SQLite it arose.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _A_PERSON_MUST_ACT:
+        return InvalidInput(f"{found}; name a file that this user may write")
+    if code in _DAMAGED:
+        return DataError(f"{found}; move it away: its intents are then asked of the broker")
+    if isinstance(error, sqlite3.IntegrityError):
+        return DataError(f"{found}; two plans hold one intent")
+    return DependencyUnavailable(f"{found}; free space or end the process that holds it, then try again")
+
+
+def _holder(connection: sqlite3.Connection, account_number: str, session: date) -> str | None:
+    row = connection.execute(
+        "SELECT plan_id FROM claims WHERE account_number = ? AND session = ?", (account_number, session.isoformat())
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _latest_state(connection: sqlite3.Connection, client_order_id: str) -> IntentState:
+    row = connection.execute(
+        "SELECT state FROM events WHERE client_order_id = ? ORDER BY event DESC LIMIT 1", (client_order_id,)
+    ).fetchone()
+    if row is None:
+        raise DataError(f"intent {client_order_id} is not in the journal: claim its plan before recording anything")
+    return IntentState(row[0])
+
+
+def _insert_plan(connection: sqlite3.Connection, plan: Plan, at: str) -> None:
+    connection.execute(
+        "INSERT INTO claims VALUES (?, ?, ?, ?)", (plan.account_number, plan.session.isoformat(), plan.plan_id, at)
+    )
+    for intent in plan.orders:
+        connection.execute(
+            "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _intent_row(plan.plan_id, intent)
+        )
+        _append(connection, intent.client_order_id, IntentState.PLANNED, "", at)
+
+
+def _intent_row(plan_id: str, intent: OrderIntent) -> tuple[str | int | None, ...]:
+    return (
+        intent.client_order_id,
+        plan_id,
+        intent.sequence,
+        intent.symbol,
+        intent.side.value,
+        str(intent.quantity),
+        intent.order_type.value,
+        None if intent.limit_price is None else str(intent.limit_price),
+        str(intent.reference_price),
+        intent.time_in_force.value,
+        intent.reason,
+    )
+
+
+def _append(connection: sqlite3.Connection, client_order_id: str, state: IntentState, detail: str, at: str) -> None:
+    connection.execute(
+        "INSERT INTO events (client_order_id, state, detail, recorded_at) VALUES (?, ?, ?, ?)",
+        (client_order_id, state.value, detail, at),
+    )
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat()

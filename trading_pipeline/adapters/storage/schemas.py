@@ -1,0 +1,168 @@
+"""The Arrow schema of every table; column meanings and promises are in ``dbt_like_checks/contracts``.
+
+Every table has the column ``session`` and is split into files by the year of
+it. Money and quantities are decimals of nine places, statistics are doubles.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TEXT = pa.string()
+DAY = pa.date32()
+NUMBER = pa.float64()
+COUNT = pa.int64()
+MONEY = pa.decimal128(38, 9)
+INSTANT = pa.timestamp("us", "UTC")
+TRUTH = pa.bool_()
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """Columns of a table in order, and those that together name one row."""
+
+    name: str
+    columns: Mapping[str, pa.DataType]
+    key: tuple[str, ...]
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """Return the columns as stored, the partition column ``year`` last."""
+        return pa.schema([*self.columns.items(), ("year", pa.int32())])
+
+
+_SIGNAL = {
+    "session": DAY,
+    "strategy": TEXT,
+    "symbol": TEXT,
+    "weight": NUMBER,
+    "status": TEXT,
+    "reason": TEXT,
+    "inputs_hash": TEXT,
+}
+_ORDER = {
+    "session": DAY,
+    "execution_session": DAY,
+    "client_order_id": TEXT,
+    "sequence": COUNT,
+    "symbol": TEXT,
+    "side": TEXT,
+    "quantity": MONEY,
+    "order_type": TEXT,
+    "limit_price": MONEY,
+    "reference_price": MONEY,
+    "notional": MONEY,
+    "time_in_force": TEXT,
+    "reason": TEXT,
+}
+_BARS = {
+    "symbol": TEXT,
+    "session": DAY,
+    "open": NUMBER,
+    "high": NUMBER,
+    "low": NUMBER,
+    "close": NUMBER,
+    "volume": NUMBER,
+}
+
+
+def signal_table(strategy: str) -> TableSchema:
+    """Return the schema of a strategy's signal table."""
+    return TableSchema(f"{strategy}_signal", _SIGNAL, ("session", "strategy", "symbol"))
+
+
+@functools.cache
+def _tables() -> Mapping[str, TableSchema]:
+    schemas = (
+        TableSchema(
+            "asset_catalog",
+            {
+                "session": DAY,
+                "symbol": TEXT,
+                "name": TEXT,
+                "exchange": TEXT,
+                "asset_class": TEXT,
+                "leverage": NUMBER,
+                "tradable": TRUTH,
+                "fractionable": TRUTH,
+            },
+            ("session", "symbol"),
+        ),
+        TableSchema("bars", _BARS, ("symbol", "session")),
+        TableSchema("bars_quarantine", {**_BARS, "reason": TEXT, "quarantined_at": INSTANT}, ("symbol", "session")),
+        TableSchema(
+            "indicators",
+            {
+                "session": DAY,
+                "observed": DAY,
+                "symbol": TEXT,
+                "indicator": TEXT,
+                "window": COUNT,
+                "value": NUMBER,
+            },
+            ("session", "observed", "symbol", "indicator", "window"),
+        ),
+        TableSchema(
+            "allocation",
+            {
+                "session": DAY,
+                "symbol": TEXT,
+                "strategy": TEXT,
+                "weight": NUMBER,
+                "status": TEXT,
+                "decided_on": DAY,
+            },
+            ("session", "strategy", "symbol"),
+        ),
+        TableSchema(
+            "portfolio_snapshot",
+            {
+                "session": DAY,
+                "symbol": TEXT,
+                "quantity": MONEY,
+                "price": MONEY,
+                "market_value": MONEY,
+                "weight": NUMBER,
+                "source": TEXT,
+                "account_number": TEXT,
+                "as_of": INSTANT,
+            },
+            ("session", "symbol"),
+        ),
+        TableSchema("order_plan", _ORDER, ("client_order_id",)),
+        TableSchema(
+            "approved_orders",
+            {**_ORDER, "plan_id": TEXT, "decision": TEXT, "approved_quantity": MONEY, "breaches": TEXT},
+            ("client_order_id",),
+        ),
+        TableSchema(
+            "fills",
+            {
+                "session": DAY,
+                "execution_session": DAY,
+                "plan_id": TEXT,
+                "client_order_id": TEXT,
+                "execution_id": TEXT,
+                "symbol": TEXT,
+                "side": TEXT,
+                "quantity": MONEY,
+                "price": MONEY,
+                "commission": MONEY,
+                "filled_at": INSTANT,
+            },
+            ("execution_id",),
+        ),
+    )
+    return {schema.name: schema for schema in schemas}
+
+
+def table_schema(name: str) -> TableSchema:
+    """Return the schema of a table by its name.
+
+    Raises:
+        KeyError: no table of that name is known.
+    """
+    suffix = "_signal"
+    return signal_table(name.removesuffix(suffix)) if name.endswith(suffix) else _tables()[name]

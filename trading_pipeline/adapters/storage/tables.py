@@ -1,0 +1,156 @@
+"""Delta Lake tables: one session replaced at a time, transactionally, every version kept.
+
+A table is created once and then written by predicate only: two processes that
+create one by overwriting it lose rows. Two writers of the same year's file
+conflict; the loser opens the table again and rewrites. Nothing is vacuumed and
+no log expires, so that any version that was ever read can be read again.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from trading_pipeline.adapters.clocks import WallClock
+from trading_pipeline.adapters.resilience import RetryPolicy, call_with_retries
+from trading_pipeline.adapters.storage.schemas import TableSchema, table_schema
+from trading_pipeline.domain.errors import DataError, InvalidInput, TransientError
+
+KEPT_FOR_YEARS = {
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+    "delta.enableExpiredLogCleanup": "false",
+}
+CONFLICTS = RetryPolicy(attempts=12, first_wait_seconds=0.02, longest_wait_seconds=0.5, deadline_seconds=30.0)
+
+
+class WriteConflict(TransientError):
+    """Another process wrote the same table at the same moment."""
+
+
+@dataclass(frozen=True)
+class DeltaTables:
+    """The tables under one folder (or ``s3://`` address)."""
+
+    root: str
+
+    def version(self, name: str) -> int | None:
+        """Return the table's newest version, or None where it was never written."""
+        table = self._open(name)
+        return None if table is None else int(table.version())
+
+    def read(
+        self, name: str, first: date | None = None, last: date | None = None, version: int | None = None
+    ) -> pd.DataFrame:
+        """Return the rows of sessions ``first`` to ``last`` (both included; None is open-ended), sorted by key.
+
+        An empty frame with every column means that there are none. Dates are
+        ``datetime.date``, money is ``Decimal``.
+        """
+        schema = table_schema(name)
+        table = self._open(name, version)
+        arrow = schema.arrow.empty_table() if table is None else table.to_pyarrow_table(filters=_filters(first, last))
+        frame: pd.DataFrame = arrow.select(list(schema.columns)).to_pandas()
+        return frame.sort_values(list(schema.key), ignore_index=True)
+
+    def replace_session(self, name: str, session: date, frame: pd.DataFrame) -> int:
+        """Put ``frame`` in the place of every row of ``session``; return the version written.
+
+        Raises:
+            DataError: the frame does not have the table's columns, or holds another session.
+        """
+        schema = table_schema(name)
+        rows = _arrow(schema, frame)
+        if set(frame["session"]) - {session}:
+            raise DataError(
+                f"table {name}: rows of session {session} were to be written, found {set(frame['session'])}"
+            )
+        predicate = f"session = '{session}' AND year = {session.year}"
+        return self._written(schema, lambda: self._overwrite(schema, rows, predicate))
+
+    def upsert(self, name: str, frame: pd.DataFrame) -> int:
+        """Insert the rows of ``frame``, replacing those of the same key; return the version written."""
+        schema = table_schema(name)
+        rows = _arrow(schema, frame)
+        return self._written(schema, lambda: self._merge(schema, rows))
+
+    def _overwrite(self, schema: TableSchema, rows: pa.Table, predicate: str) -> None:
+        write_deltalake(self._uri(schema.name), rows, mode="overwrite", predicate=predicate)
+
+    def _merge(self, schema: TableSchema, rows: pa.Table) -> None:
+        years = ", ".join(str(year) for year in sorted(set(rows.column("year").to_pylist())))
+        same_key = " AND ".join(f"stored.{column} = new.{column}" for column in schema.key)
+        merge: Any = DeltaTable(self._uri(schema.name)).merge(
+            rows,
+            # Naming the years lets the other files be passed over.
+            predicate=f"stored.year IN ({years or 0}) AND {same_key}",
+            source_alias="new",
+            target_alias="stored",
+        )
+        merge.when_matched_update_all().when_not_matched_insert_all().execute()
+
+    def _written(self, schema: TableSchema, write: Callable[[], None]) -> int:
+        def attempt() -> int:
+            with _named_errors(schema.name, self.root):
+                self._create(schema)
+                write()
+                return int(DeltaTable(self._uri(schema.name)).version())
+
+        return call_with_retries(attempt, f"writing table {schema.name}", CONFLICTS, WallClock())
+
+    def _create(self, schema: TableSchema) -> None:
+        DeltaTable.create(
+            self._uri(schema.name),
+            schema=schema.arrow,
+            mode="ignore",
+            partition_by=["year"],
+            configuration=KEPT_FOR_YEARS,
+        )
+
+    def _open(self, name: str, version: int | None = None) -> DeltaTable | None:
+        try:
+            return DeltaTable(self._uri(name), version=version)
+        except TableNotFoundError:
+            return None
+
+    def _uri(self, name: str) -> str:
+        return f"{self.root.rstrip('/')}/{name}" if "://" in self.root else str(Path(self.root) / name)
+
+
+@contextmanager
+def _named_errors(name: str, root: str) -> Iterator[None]:
+    try:
+        yield
+    except CommitFailedError as conflict:
+        raise WriteConflict(f"table {name}: {conflict}") from conflict
+    except (DeltaError, OSError) as error:
+        raise InvalidInput(
+            f"table {name} cannot be written below {root}: {error}; check that the folder may be written and has space"
+        ) from error
+
+
+def _filters(first: date | None, last: date | None) -> list[tuple[str, str, Any]] | None:
+    filters: list[tuple[str, str, Any]] = []
+    if first is not None:
+        filters += [("session", ">=", first), ("year", ">=", first.year)]
+    if last is not None:
+        filters += [("session", "<=", last), ("year", "<=", last.year)]
+    return filters or None
+
+
+def _arrow(schema: TableSchema, frame: pd.DataFrame) -> pa.Table:
+    if set(frame.columns) != set(schema.columns):
+        odd = sorted(set(frame.columns) ^ set(schema.columns))
+        raise DataError(f"table {schema.name} has the columns {', '.join(schema.columns)}; missing or unknown: {odd}")
+    years = pd.Series([day.year for day in frame["session"]], index=frame.index, dtype="int32")
+    try:
+        return pa.Table.from_pandas(frame.assign(year=years), schema=schema.arrow, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"table {schema.name}: a value does not fit its column: {error}") from error

@@ -1,0 +1,407 @@
+"""One typed tree of settings: from a YAML file and the environment, every field with unit and default.
+
+The environment wins over the file, the file over the defaults. A variable
+``TRADING_PIPELINE__RISK__MAX_ORDERS_PER_SESSION=20`` sets
+``risk.max_orders_per_session``; four names have variables of their own
+(:data:`NAMED_VARIABLES`). An unknown key anywhere is an error.
+"""
+
+import difflib
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from trading_pipeline.domain.errors import InvalidInput
+from trading_pipeline.domain.instruments import catalogue
+
+PREFIX = "TRADING_PIPELINE__"
+FILE_VARIABLE = "TRADING_PIPELINE_SETTINGS"
+NAMED_VARIABLES: Mapping[str, str] = {
+    "TRADING_MODE": "mode",
+    "TRADING_LIVE_ACCOUNT": "broker.live_account",
+    "APCA_API_KEY_ID": "broker.key_id",
+    "APCA_API_SECRET_KEY": "broker.secret_key",
+}
+SHARE_TOLERANCE = 1e-9
+
+
+class Mode(StrEnum):
+    """Where orders go: a simulated broker on this machine, Alpaca's paper account, or real money."""
+
+    SIMULATED = "simulated"
+    PAPER = "paper"
+    LIVE = "live"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+Fraction = Annotated[Decimal, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Minutes = Annotated[int, Field(ge=0, le=240)]
+
+
+class StrategySettings(_Section):
+    """Which strategies trade, with how much, and what happens when one cannot decide."""
+
+    capital_shares: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default={"nuclear": 0.375, "tecl": 0.625},
+        description="Share of the account's equity by strategy; fractions that sum to 1.",
+    )
+    rsi_smoothing: Annotated[str, Field(pattern="^(wilder|cutler)$")] = Field(
+        default="wilder",
+        description="How the relative strength index is smoothed: wilder (the symphonies' own) or cutler.",
+    )
+    max_carried_sessions: Annotated[int, Field(ge=0, le=60)] = Field(
+        default=3, description="Sessions for which an unavailable strategy keeps what it last decided."
+    )
+    safe_asset: str = Field(
+        default="BIL", description="Symbol that a sleeve moves to when it was carried for too long."
+    )
+
+    @field_validator("capital_shares")
+    @classmethod
+    def _sum_to_one(cls, shares: dict[str, float]) -> dict[str, float]:
+        total = math.fsum(shares.values())
+        if abs(total - 1) > SHARE_TOLERANCE:
+            shown = ", ".join(f"{name} {share}" for name, share in shares.items()) or "none"
+            raise ValueError(f"shares must sum to 1, but sum to {total:.10g} ({shown})")
+        return shares
+
+    @field_validator("safe_asset")
+    @classmethod
+    def _known(cls, symbol: str) -> str:
+        if symbol not in catalogue():
+            raise ValueError(f"{symbol!r} is not a known symbol; treasury bills are BIL")
+        return symbol
+
+
+class OrderSettings(_Section):
+    """How the allocation becomes orders."""
+
+    band: Fraction = Field(
+        default=Decimal("0.01"),
+        description="Weight difference (fraction of equity) below which nothing trades; selling the unwanted may.",
+    )
+    minimum_notional: Annotated[Decimal, Field(ge=1)] = Field(
+        default=Decimal(1), description="Smallest value of a buy, in dollars."
+    )
+    collar: Annotated[Decimal, Field(gt=0, le=Decimal("0.1"))] = Field(
+        default=Decimal("0.10"),
+        description="Largest move from the close that sized an order, as a fraction, times the fund's leverage.",
+    )
+    marketable_offset: Annotated[Decimal, Field(ge=0, le=Decimal("0.05"))] = Field(
+        default=Decimal("0.001"),
+        description="How far beyond the quote a limit is placed, inside the collar, so that it fills (fraction).",
+    )
+    model_equity: Annotated[Decimal, Field(gt=0)] = Field(
+        default=Decimal(100_000), description="Equity of the model portfolio behind hypothetical plans, in dollars."
+    )
+    whole_shares: bool = Field(default=False, description="Trade whole shares only, even where fractions are allowed.")
+
+
+class RiskSettings(_Section):
+    """Limits that every order must pass."""
+
+    max_position_weight: Annotated[Decimal, Field(gt=0, le=1)] = Field(
+        default=Decimal(1), description="Largest share of equity in one symbol (fraction); sleeves may be concentrated."
+    )
+    max_order_value: Annotated[Decimal, Field(gt=0)] = Field(
+        default=Decimal(1_000_000), description="Largest value of one order, in dollars."
+    )
+    max_orders_per_session: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=50, description="Most orders of one session."
+    )
+    max_price_deviation: Annotated[Decimal, Field(gt=0, le=1)] = Field(
+        default=Decimal("0.35"), description="Largest distance of a limit from its reference price (fraction of it)."
+    )
+
+
+class ExecutionSettings(_Section):
+    """When and how patiently orders are placed."""
+
+    window_opens_after_minutes: Minutes = Field(
+        default=1, description="Minutes after the open from which orders may be placed."
+    )
+    window_closes_before_minutes: Minutes = Field(
+        default=15, description="Minutes before the close (13:00 on half days) until which orders may be placed."
+    )
+    order_timeout_seconds: Seconds = Field(
+        default=60.0, description="Seconds after which a working order is cancelled and the run goes on."
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=5, description="Runs that may try to bring a session's orders to their end."
+    )
+    first_poll_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=0.02, description="Seconds before an order is asked for the first time; grows with each answer."
+    )
+    longest_poll_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=2.0, description="Longest pause between two questions, in seconds."
+    )
+
+
+class MarketDataSettings(_Section):
+    """How bars are fetched."""
+
+    overlap_sessions: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=30, description="Sessions fetched again before the new one, to notice restated history."
+    )
+    bars_feed: Annotated[str, Field(pattern="^(iex|sip)$")] = Field(
+        default="sip", description="Source of bars: sip (every exchange, also on the free plan) or iex (one exchange)."
+    )
+    quotes_feed: Annotated[str, Field(pattern="^(iex|sip)$")] = Field(
+        default="iex", description="Source of quotes: iex (free plan) or sip (every exchange, paid plan)."
+    )
+    connections: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=4, description="Requests under way at once when many pages are needed."
+    )
+    max_missing_symbols: Fraction = Field(
+        default=Decimal("0.5"),
+        description="Fraction of the symbols that may lack the newest session before nothing is decided.",
+    )
+
+
+class BrokerSettings(_Section):
+    """Account, keys and patience towards the broker."""
+
+    key_id: SecretStr = Field(default=SecretStr(""), description="Alpaca's key id; set APCA_API_KEY_ID.")
+    secret_key: SecretStr = Field(default=SecretStr(""), description="Alpaca's secret key; set APCA_API_SECRET_KEY.")
+    live_account: str = Field(
+        default="", description="Last six characters of the live account's number; needed in mode live only."
+    )
+    connect_timeout_seconds: Seconds = Field(default=5.0, description="Seconds to wait for a connection.")
+    read_timeout_seconds: Seconds = Field(default=15.0, description="Seconds to wait for the next byte of an answer.")
+    read_attempts: Annotated[int, Field(ge=1, le=10)] = Field(
+        default=4, description="Attempts of a read that failed for a passing reason; orders are sent once."
+    )
+    read_deadline_seconds: Seconds = Field(default=30.0, description="Seconds for all attempts of a read together.")
+
+
+class SimulatorSettings(_Section):
+    """The simulated broker and its market."""
+
+    bars: Path | None = Field(
+        default=None, description="Parquet or CSV file of daily bars; without one the market is generated."
+    )
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(default=7, description="Seed of the generated market.")
+    cash: Annotated[Decimal, Field(gt=0)] = Field(
+        default=Decimal(100_000), description="Cash at the start, in dollars."
+    )
+    holdings: dict[str, Fraction] = Field(
+        default={"SPY": Decimal("0.2")},
+        description="Fractions of that cash which a new account holds in symbols, so that there is something to sell.",
+    )
+    half_spread_bps: Annotated[Decimal, Field(ge=0, le=500)] = Field(
+        default=Decimal(2), description="Half of the modelled spread, in basis points of the mid."
+    )
+
+
+class ScheduleSettings(_Section):
+    """When the schedules act, relative to the session."""
+
+    decide_after_close_minutes: Minutes = Field(
+        default=30, description="Minutes after the close at which the next session's orders are decided."
+    )
+    warm_before_open_minutes: Minutes = Field(
+        default=45, description="Minutes before the open at which the bars are fetched once more."
+    )
+    sensor_interval_seconds: Annotated[int, Field(ge=5, le=3600)] = Field(
+        default=30, description="Seconds between two looks for a plan to execute."
+    )
+
+
+class Settings(_Section):
+    """Everything that a person may set."""
+
+    mode: Mode = Field(default=Mode.SIMULATED, description="simulated, paper or live.")
+    strategies: StrategySettings = Field(default_factory=StrategySettings)
+    orders: OrderSettings = Field(default_factory=OrderSettings)
+    risk: RiskSettings = Field(default_factory=RiskSettings)
+    execution: ExecutionSettings = Field(default_factory=ExecutionSettings)
+    market_data: MarketDataSettings = Field(default_factory=MarketDataSettings)
+    broker: BrokerSettings = Field(default_factory=BrokerSettings)
+    simulator: SimulatorSettings = Field(default_factory=SimulatorSettings)
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+
+    @model_validator(mode="after")
+    def _live_is_meant(self) -> "Settings":
+        if self.mode is Mode.LIVE and len(self.broker.live_account) != LIVE_SUFFIX:
+            raise ValueError(
+                "mode live needs TRADING_LIVE_ACCOUNT, the last six characters of the account number, beside "
+                "TRADING_MODE=live"
+            )
+        return self
+
+    def fingerprint(self) -> str:
+        """Return a hash of every setting but the secrets, to tell which settings made a decision."""
+        plain = self.model_dump(mode="json", exclude={"broker": {"key_id", "secret_key"}})
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+LIVE_SUFFIX = 6
+
+
+@dataclass(frozen=True)
+class EffectiveSetting:
+    """One effective setting, for people: its dotted name, value (secrets masked), source and meaning."""
+
+    name: str
+    value: str
+    source: str
+    description: str
+
+
+@dataclass(frozen=True)
+class LoadedSettings:
+    """Settings, and for each dotted name that was set, where."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+    def listing(self) -> Iterator[EffectiveSetting]:
+        """Yield every field in the tree's order."""
+        yield from _listed(self.settings, "", self.sources)
+
+
+def load_settings(file: Path | None, environment: Mapping[str, str]) -> LoadedSettings:
+    """Read settings from ``file`` (or the one that the environment names) and the environment.
+
+    Raises:
+        InvalidInput: the file cannot be read or parsed, a key is unknown, or a value is out of range;
+            every fault is named, with its place.
+    """
+    chosen = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
+    tree: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if chosen is not None:
+        for name, value, line in _leaves(_yaml(chosen)):
+            _put(tree, name, value)
+            sources[name] = f"{chosen}:{line}"
+    for variable, name in _variables(environment):
+        _put(tree, name, _parsed(environment[variable]))
+        sources[name] = f"environment {variable}"
+    try:
+        return LoadedSettings(Settings.model_validate(tree), sources)
+    except ValidationError as error:
+        raise InvalidInput(_explained(error, sources)) from None
+
+
+def _yaml(file: Path) -> yaml.MappingNode | None:
+    try:
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise InvalidInput(f"settings file {file} cannot be read: {error.strerror}; name another, or none") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"settings file {file} is not text in UTF-8; write it as YAML") from None
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"settings file {file} is not YAML: {_first_lines(str(error))}") from None
+    if node is not None and not isinstance(node, yaml.MappingNode):
+        raise InvalidInput(f"settings file {file} must hold 'key: value' lines, was a {type(node).__name__}")
+    return node
+
+
+def _leaves(node: yaml.MappingNode | None, prefix: str = "") -> Iterator[tuple[str, Any, int]]:
+    seen: set[str] = set()
+    for key, value in node.value if node is not None else ():
+        name, line = f"{prefix}{key.value}", key.start_mark.line + 1
+        if name in seen:
+            raise InvalidInput(f"setting {name} is given twice, the second time on line {line}; keep one")
+        seen.add(name)
+        if isinstance(value, yaml.MappingNode) and name not in _whole_fields():
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, _constructed(value), line
+
+
+def _constructed(node: yaml.Node) -> Any:  # noqa: ANN401 - YAML holds anything
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_document(node)
+    except (yaml.YAMLError, ValueError) as error:
+        # An impossible date such as 2026-02-30 is a ValueError of the YAML constructor.
+        raise InvalidInput(f"line {node.start_mark.line + 1}: {_first_lines(str(error))}") from None
+    finally:
+        loader.dispose()
+
+
+@functools.cache
+def _whole_fields() -> frozenset[str]:
+    # A mapping that is one value (capital shares, say), not a section.
+    return frozenset({"strategies.capital_shares", "simulator.holdings"})
+
+
+def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for variable in sorted(environment):
+        if variable in NAMED_VARIABLES and environment[variable]:
+            yield variable, NAMED_VARIABLES[variable]
+        elif variable.startswith(PREFIX):
+            yield variable, variable.removeprefix(PREFIX).lower().replace("__", ".")
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401 - whatever the text spells
+    # Variables may hold mappings: TRADING_PIPELINE__STRATEGIES__CAPITAL_SHARES='{nuclear: 1.0}'
+    if text.lstrip().startswith(("{", "[")):
+        return yaml.safe_load(text)
+    return text
+
+
+def _put(tree: dict[str, Any], name: str, value: object) -> None:
+    *sections, leaf = name.split(".")
+    for section in sections:
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise InvalidInput(f"setting {section} was {inner!r}; it is a section, with keys below it")
+        tree = inner
+    tree[leaf] = value
+
+
+def _explained(error: ValidationError, sources: Mapping[str, str]) -> str:
+    return "settings are wrong:\n" + "\n".join(f"  {_fault(item, sources)}" for item in error.errors())
+
+
+def _fault(item: Any, sources: Mapping[str, str]) -> str:  # noqa: ANN401 - pydantic's error dictionary
+    name = ".".join(str(part) for part in item["loc"])
+    place = next((f" ({where})" for key, where in sources.items() if name == key or name.startswith(f"{key}.")), "")
+    if item["type"] == "extra_forbidden":
+        return f"{name}{place} is not a setting{_suggestion(name)}; `trading-pipeline settings` lists them all"
+    message = item["msg"].removeprefix("Value error, ")
+    shown = "" if "key" in name else f", was {item['input']!r}" if not isinstance(item["input"], dict) else ""
+    return f"{name or 'settings'}{place}: {message[:1].lower()}{message[1:]}{shown}"
+
+
+def _suggestion(name: str) -> str:
+    known = [field.name for field in LoadedSettings(Settings(), {}).listing()]
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _listed(section: BaseModel, prefix: str, sources: Mapping[str, str]) -> Iterator[EffectiveSetting]:
+    for key, info in type(section).model_fields.items():
+        value, name = getattr(section, key), f"{prefix}{key}"
+        if isinstance(value, BaseModel):
+            yield from _listed(value, f"{name}.", sources)
+        else:
+            yield EffectiveSetting(name, _shown(value), sources.get(name, "default"), info.description or "")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "********" if value.get_secret_value() else "(not set)"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
+    return "(none)" if value is None else str(value)
+
+
+def _first_lines(text: str, count: int = 3) -> str:
+    return " ".join(line.strip() for line in text.splitlines()[:count])

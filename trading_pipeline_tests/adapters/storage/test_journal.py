@@ -1,0 +1,282 @@
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from trading_pipeline.adapters.storage.journal import SqliteJournal
+from trading_pipeline.domain.errors import DataError, DependencyUnavailable, InvalidInput
+from trading_pipeline.ports import IntentState
+
+SESSION = date(2026, 7, 30)
+TERMINAL = [state for state in IntentState if state.is_terminal]
+
+CLAIMER = """
+import json, sys
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from trading_pipeline.adapters.storage.journal import SqliteJournal
+from trading_pipeline.domain.orders import *
+
+journal, name, at = SqliteJournal(Path(sys.argv[1])), sys.argv[2], datetime(2026, 7, 31, tzinfo=UTC)
+
+def plan(session):
+    plan_id = f"{session}/{name}"
+    orders = tuple(
+        OrderIntent(client_order_id("SIM", plan_id, symbol, Side.BUY), sequence, symbol, Side.BUY, Decimal(1),
+                    OrderType.MARKET, None, Decimal(1), TimeInForce.DAY, "")
+        for sequence, symbol in enumerate(("SPY", "TLT"))
+    )
+    return Plan(plan_id, "SIM", session, session, 1, at, False, orders, (), "", "")
+
+print("ready", flush=True)
+sys.stdin.readline()
+sessions = [date(2026, 1, 1) + timedelta(days=n) for n in range(60)]
+print(json.dumps([journal.claim(plan(session), at) for session in sessions]))
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal" / "orders.sqlite"
+
+
+@pytest.fixture
+def journal(path):
+    return SqliteJournal(path)
+
+
+def states(journal, plan):
+    return [entry.state for entry in journal.entries(plan.plan_id)]
+
+
+def test_a_claim_journals_every_intent_in_the_plans_order(journal, make_plan, clock):
+    plan = make_plan(symbols=("TLT", "SPY", "BIL"))
+
+    assert journal.claim(plan, clock.now()) == plan.plan_id
+
+    entries = journal.entries(plan.plan_id)
+    assert [entry.client_order_id for entry in entries] == [intent.client_order_id for intent in plan.orders]
+    assert {(entry.plan_id, entry.state, entry.recorded_at) for entry in entries} == {
+        (plan.plan_id, IntentState.PLANNED, clock.now())
+    }
+
+
+def test_another_plan_of_the_session_finds_it_taken(journal, make_plan, clock):
+    first, second = make_plan(1), make_plan(2)
+    journal.claim(first, clock.now())
+
+    assert journal.claim(second, clock.now()) == first.plan_id
+    assert journal.claimed("SIM0001", SESSION) == first.plan_id
+    assert journal.entries(second.plan_id) == []
+
+
+def test_the_same_plan_claims_again_without_a_trace(journal, make_plan, clock):
+    plan = make_plan()
+    journal.claim(plan, clock.now())
+    journal.record(plan.orders[0].client_order_id, IntentState.FILLED, "", clock.now())
+
+    assert journal.claim(plan, clock.now()) == plan.plan_id
+    assert states(journal, plan) == [IntentState.FILLED, IntentState.PLANNED]
+
+
+def test_sessions_and_accounts_are_claimed_apart(journal, make_plan, clock):
+    plans = [
+        make_plan(),
+        make_plan(session=date(2026, 7, 29)),
+        replace(make_plan(5, account="SIM0002"), orders=()),
+    ]
+    assert [journal.claim(plan, clock.now()) for plan in plans] == [plan.plan_id for plan in plans]
+
+
+def test_a_session_that_nobody_claimed_is_none(journal):
+    assert journal.claimed("SIM0001", SESSION) is None
+    assert journal.entries("2026-07-30/1") == []
+
+
+def test_a_plan_without_orders_holds_its_session(journal, make_plan, clock):
+    journal.claim(make_plan(symbols=()), clock.now())
+
+    assert journal.claim(make_plan(2), clock.now()) == make_plan(1).plan_id
+
+
+def test_a_hypothetical_plan_is_never_journalled(journal, make_plan, clock):
+    with pytest.raises(InvalidInput, match="hypothetical"):
+        journal.claim(make_plan(hypothetical=True), clock.now())
+
+    assert journal.claimed("SIM0001", SESSION) is None
+
+
+def test_a_claim_that_fails_half_way_leaves_nothing(journal, make_plan, clock):
+    plan = make_plan()
+    twice = replace(plan, orders=(*plan.orders, plan.orders[0]))
+
+    with pytest.raises(DataError, match="two plans hold one intent"):
+        journal.claim(twice, clock.now())
+
+    assert journal.claimed("SIM0001", SESSION) is None
+    assert journal.claim(plan, clock.now()) == plan.plan_id
+
+
+def test_the_latest_word_counts_and_earlier_ones_stay(journal, path, make_plan, clock):
+    plan = make_plan(symbols=("SPY",))
+    journal.claim(plan, clock.now())
+    for state in (IntentState.SUBMITTING, IntentState.ACKNOWLEDGED, IntentState.FILLED):
+        clock.wait(1)
+        journal.record(plan.orders[0].client_order_id, state, f"now {state}", clock.now())
+
+    (entry,) = journal.entries(plan.plan_id)
+    assert (entry.state, entry.detail, entry.recorded_at) == (IntentState.FILLED, "now filled", clock.now())
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT state FROM events ORDER BY event").fetchall() == [
+        ("planned",),
+        ("submitting",),
+        ("acknowledged",),
+        ("filled",),
+    ]
+    connection.close()
+
+
+@pytest.mark.parametrize("ended", TERMINAL)
+def test_what_has_ended_stays_ended_and_may_be_told_again(journal, make_plan, clock, ended):
+    plan = make_plan(symbols=("SPY",))
+    journal.claim(plan, clock.now())
+    name = plan.orders[0].client_order_id
+    journal.record(name, ended, "", clock.now())
+    journal.record(name, ended, "again", clock.now())
+
+    for state in set(IntentState) - {ended}:
+        with pytest.raises(DataError, match=f"ended {ended}, it cannot become {state}"):
+            journal.record(name, state, "", clock.now())
+    assert states(journal, plan) == [ended]
+
+
+def test_an_intent_that_was_never_claimed_cannot_be_recorded(journal, clock):
+    with pytest.raises(DataError, match="tp1-x is not in the journal"):
+        journal.record("tp1-x", IntentState.SUBMITTING, "", clock.now())
+
+
+def test_another_object_on_the_same_file_sees_everything(journal, path, make_plan, clock):
+    plan = make_plan()
+    journal.claim(plan, clock.now())
+
+    assert SqliteJournal(path).entries(plan.plan_id) == journal.entries(plan.plan_id)
+
+
+def test_the_file_survives_a_power_cut_by_its_settings(journal, path, make_plan, clock):
+    journal.claim(make_plan(), clock.now())
+
+    with journal._connection() as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert not list(path.parent.glob(".journal-*"))
+
+
+def test_of_two_processes_that_claim_at_once_one_plan_wins_each_session(path):
+    claimers = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIMER, str(path), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        )
+        for name in ("left", "right")
+    ]
+    for claimer in claimers:
+        assert claimer.stdout.readline() == "ready\n"
+    for claimer in claimers:
+        claimer.stdin.write("go\n")
+        claimer.stdin.flush()
+    answers = [json.loads(claimer.communicate(timeout=60)[0]) for claimer in claimers]
+
+    assert answers[0] == answers[1]
+    assert len(set(answers[0])) == 60
+    journal = SqliteJournal(path)
+    for winner in answers[0]:
+        session, name = winner.split("/")
+        loser = f"{session}/{'left' if name == 'right' else 'right'}"
+        assert len(journal.entries(winner)) == 2
+        assert journal.entries(loser) == []
+
+
+@pytest.mark.parametrize("content", ["", "this is a letter, not a database; " * 100])
+def test_a_file_that_is_no_journal_is_named(path, journal, make_plan, clock, content):
+    path.parent.mkdir()
+    path.write_text(content)
+
+    with pytest.raises(DataError, match=r"orders\.sqlite"):
+        journal.claim(make_plan(), clock.now())
+
+
+def test_a_folder_in_the_place_of_the_file_is_named(path, journal, make_plan, clock):
+    path.mkdir(parents=True)
+
+    with pytest.raises(InvalidInput, match=r"orders\.sqlite.*may write"):
+        journal.claim(make_plan(), clock.now())
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(path, journal, make_plan, clock):
+    path.parent.write_text("")
+
+    with pytest.raises(InvalidInput, match="may write"):
+        journal.claim(make_plan(), clock.now())
+
+
+def test_a_journal_that_another_process_holds_is_waited_for_and_then_unavailable(
+    path, journal, make_plan, clock, monkeypatch
+):
+    journal.claim(make_plan(), clock.now())
+    monkeypatch.setattr("trading_pipeline.adapters.storage.journal.BUSY_SECONDS", 0.05)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(DependencyUnavailable, match="locked"):
+        journal.claim(make_plan(session=SESSION + timedelta(days=1)), clock.now())
+    assert journal.claimed("SIM0001", SESSION) == make_plan().plan_id
+    holder.close()
+
+
+def test_any_course_of_claims_and_records_keeps_the_journals_word(tmp_path, make_plan, clock):
+    class Course(RuleBasedStateMachine):
+        def __init__(self):
+            super().__init__()
+            Course.number = getattr(Course, "number", 0) + 1
+            self.journal = SqliteJournal(tmp_path / f"{Course.number}.sqlite")
+            self.holder = None
+            self.state = {}
+
+        @rule(version=st.integers(1, 3))
+        def claim(self, version):
+            plan = make_plan(version)
+            if self.holder is None:
+                self.holder = plan
+                self.state = {intent.client_order_id: IntentState.PLANNED for intent in plan.orders}
+            assert self.journal.claim(plan, clock.now()) == self.holder.plan_id
+
+        @rule(order=st.integers(0, 1), version=st.integers(1, 3), state=st.sampled_from(list(IntentState)))
+        def record(self, order, version, state):
+            name = make_plan(version).orders[order].client_order_id
+            before = self.state.get(name)
+            if before is None or (before.is_terminal and state is not before):
+                with pytest.raises(DataError):
+                    self.journal.record(name, state, "", clock.now())
+                return
+            self.journal.record(name, state, "", clock.now())
+            self.state[name] = state
+
+        @invariant()
+        def entries_are_the_latest_words(self):
+            if self.holder is not None:
+                entries = self.journal.entries(self.holder.plan_id)
+                assert [(entry.client_order_id, entry.state) for entry in entries] == list(self.state.items())
+
+    run_state_machine_as_test(Course, settings=settings(max_examples=10, stateful_step_count=12, deadline=None))
