@@ -1,0 +1,35 @@
+"""The Definitions object: wires everything, decides nothing. Built when Dagster asks for it, not on import."""
+
+import os
+from typing import Any
+
+import dagster as dg
+
+from trading_pipeline.settings import ScheduleSettings
+
+
+def wired(chosen: ScheduleSettings, **resources: Any) -> dg.Definitions:  # noqa: ANN401 - resources are what they are
+    """Return assets, checks, jobs, schedules and sensors of the trading graph over the given resources."""
+    from trading_pipeline.defs.assets import all_assets
+    from trading_pipeline.defs.checks import contract_checks
+    from trading_pipeline.defs.jobs import JOBS
+    from trading_pipeline.defs.schedules import schedules
+    from trading_pipeline.defs.sensors import order_placement_sensor
+
+    return dg.Definitions(
+        assets=all_assets(),
+        asset_checks=contract_checks(),
+        jobs=JOBS,
+        schedules=schedules(chosen),
+        sensors=[order_placement_sensor(chosen.sensor_interval_seconds)],
+        resources=resources,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return the trading graph of the settings and the folder that the environment names."""
+    from trading_pipeline.defs.io_manager import tables_io_manager
+    from trading_pipeline.defs.resources import chosen_settings, world
+
+    return wired(chosen_settings(os.environ).schedule, world=world, tables=tables_io_manager)

@@ -1,0 +1,1 @@
+"""Dagster, and nothing that would be true without Dagster."""

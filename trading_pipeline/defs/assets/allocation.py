@@ -1,0 +1,58 @@
+"""Group allocation: the account's target, after the strategies are consolidated."""
+
+import dagster as dg
+import pandas as pd
+
+from trading_pipeline.application.decision import consolidated
+from trading_pipeline.defs import metadata
+from trading_pipeline.defs.assets.signals import signal_name
+from trading_pipeline.defs.partitions import session_of, session_partitions
+from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.domain import sessions
+from trading_pipeline.domain.allocation import to_frame
+from trading_pipeline.domain.strategies import STRATEGIES
+
+GROUP = "allocation"
+# After a longer pause nothing is known of what a strategy held.
+REMEMBERED_SESSIONS = 60
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=session_partitions(),
+    ins={name: dg.AssetIn(key=signal_name(name)) for name in STRATEGIES},
+    required_resource_keys={"world"},
+    io_manager_key="tables",
+    kinds={"deltalake"},
+    owners=metadata.OWNERS,
+    code_version="1",
+    metadata=metadata.definition_metadata("allocation"),
+)
+def allocation(context: dg.AssetExecutionContext, **signals: pd.DataFrame) -> dg.Output[pd.DataFrame]:
+    """Target weights of the whole account: every strategy's weights times its share of capital, and cash.
+
+    A strategy that could not decide keeps what it last decided (``carried``),
+    read back from the previous session's allocation.
+    """
+    world: TradingWorld = context.resources.world
+    session = session_of(context.partition_key)
+    before = world.tables.read(
+        "allocation", sessions.previous_session(session, REMEMBERED_SESSIONS), sessions.previous_session(session)
+    )
+    target = consolidated(session, list(signals.values()), before, world.settings.strategies)
+    frame = to_frame(target)
+    weights = pd.DataFrame(
+        [{"symbol": symbol, "weight": weight} for symbol, weight in target.weights.items()],
+        columns=["symbol", "weight"],
+    )
+    return metadata.materialised(
+        context,
+        frame,
+        {
+            "weights": metadata.table(weights),
+            "contributions": metadata.table(frame.drop(columns="session")),
+            "cash": target.cash,
+            "symbols": len(weights),
+            "undecided": target.is_undecided,
+        },
+    )

@@ -1,0 +1,74 @@
+"""Group fills: the one asset with consequences. Materialising it twice does not trade twice."""
+
+import dagster as dg
+import pandas as pd
+
+from trading_pipeline.application import execution
+from trading_pipeline.defs import metadata
+from trading_pipeline.defs.assets.orders import is_backfill
+from trading_pipeline.defs.checks import blocking_checks, verified
+from trading_pipeline.defs.lineage import PLAN_ID, broken_promises
+from trading_pipeline.defs.partitions import session_of, session_partitions
+from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.domain.errors import BrokenContract, DataError, OutsideExecutionWindow
+
+GROUP = "fills"
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=session_partitions(),
+    required_resource_keys={"world"},
+    io_manager_key="tables",
+    kinds={"alpaca", "deltalake"},
+    owners=metadata.OWNERS,
+    code_version="1",
+    metadata=metadata.definition_metadata("fills"),
+)
+def fills(context: dg.AssetExecutionContext, approved_orders: pd.DataFrame) -> dg.Output[pd.DataFrame]:
+    """Places the session's approved orders and records what was executed.
+
+    Refuses any session whose execution window is not now, and any run of a
+    backfill: history is never traded. Orders go out once under ids that the
+    plan decides, whoever runs it again.
+    """
+    world: TradingWorld = context.resources.world
+    session = session_of(context.partition_key)
+    if is_backfill(context):
+        raise OutsideExecutionWindow(f"fills of {session} were asked for in a backfill; a backfill never places orders")
+    plan = execution.plan_in_force(world.plans, world.journal, world.portfolio().account_number, session)
+    if plan is None:
+        raise OutsideExecutionWindow(f"session {session} has no executable plan; job decide, run in time, makes one")
+    verified(session, approved_orders=approved_orders)
+    _refuse_another_plan(plan.plan_id, approved_orders)
+    problems = broken_promises(context.instance, plan, blocking_checks(), context.partition_key)
+    if problems:
+        raise BrokenContract(f"plan {plan.plan_id} is not executed: {'; '.join(problems[:5])}")
+    done = execution.execute(plan, world.venue, world.rules)
+    return _recorded(context, done)
+
+
+def _refuse_another_plan(plan_id: str, approved: pd.DataFrame) -> None:
+    others = set(approved["plan_id"]) - {plan_id}
+    if others:
+        raise DataError(f"table approved_orders holds plan {sorted(others)}, the plan in force is {plan_id}")
+
+
+def _recorded(context: dg.AssetExecutionContext, done: execution.ExecutionReport) -> dg.Output[pd.DataFrame]:
+    frame = execution.fills_to_frame(done)
+    states = pd.DataFrame(
+        [{"client_order_id": e.client_order_id, "state": e.state.value, "detail": e.detail} for e in done.entries],
+        columns=["client_order_id", "state", "detail"],
+    )
+    return metadata.materialised(
+        context,
+        frame,
+        {
+            PLAN_ID: done.plan.plan_id,
+            "orders": len(done.entries),
+            "unresolved": len(done.unresolved),
+            "turnover_dollars": float((frame["quantity"] * frame["price"]).sum()),
+            "how_orders_ended": metadata.table(states),
+            "executions": metadata.table(frame[["symbol", "side", "quantity", "price"]]),
+        },
+    )

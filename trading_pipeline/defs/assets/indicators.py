@@ -1,0 +1,47 @@
+"""Group indicators: every reading that the strategies ask for, each computed once."""
+
+import dagster as dg
+import pandas as pd
+
+from trading_pipeline.application.decision import panel_of, sessions_needed
+from trading_pipeline.defs import metadata
+from trading_pipeline.defs.io_manager import SESSIONS
+from trading_pipeline.defs.partitions import session_of, session_partitions
+from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.domain.strategies import STRATEGIES
+
+GROUP = "indicators"
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=session_partitions(),
+    ins={"bars": dg.AssetIn(metadata={SESSIONS: sessions_needed(list(STRATEGIES.values()))})},
+    required_resource_keys={"world"},
+    io_manager_key="tables",
+    kinds={"pandas", "deltalake"},
+    owners=metadata.OWNERS,
+    code_version="1",
+    metadata=metadata.definition_metadata("indicators"),
+)
+def indicators(context: dg.AssetExecutionContext, bars: pd.DataFrame) -> dg.Output[pd.DataFrame]:
+    """The readings behind the session's decision: relative strength, averages, returns, deviations.
+
+    Groups of symbols have a value series of their own, so the last few
+    sessions are kept too (column ``observed``). What cannot be computed is null.
+    """
+    world: TradingWorld = context.resources.world
+    session = session_of(context.partition_key)
+    panel = panel_of(list(STRATEGIES.values()), bars, session, world.smoothing)
+    frame = panel.to_frame(session)
+    today = frame[frame["observed"] == session]
+    return metadata.materialised(
+        context,
+        frame,
+        {
+            "readings": len(panel.readings),
+            "undefined": int(today["value"].isna().sum()),
+            "panel_fingerprint": panel.fingerprint(),
+            "readings_of_the_session": metadata.table(today[["symbol", "indicator", "window", "value"]]),
+        },
+    )

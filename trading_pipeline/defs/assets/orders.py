@@ -1,0 +1,251 @@
+"""Group orders: what the account holds, what it should trade, and what of that is allowed."""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pandas as pd
+
+from trading_pipeline import __version__
+from trading_pipeline.application import planning, plans
+from trading_pipeline.application.decision import newest
+from trading_pipeline.defs import metadata
+from trading_pipeline.defs.assets.signals import signal_name
+from trading_pipeline.defs.checks import verified
+from trading_pipeline.defs.lineage import PLAN_ID, lineage_of
+from trading_pipeline.defs.partitions import session_of, session_partitions
+from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.domain import allocation as allocations
+from trading_pipeline.domain import sessions
+from trading_pipeline.domain.errors import InvalidInput
+from trading_pipeline.domain.instruments import Instrument, catalogue
+from trading_pipeline.domain.orders import Plan
+from trading_pipeline.domain.portfolio import Portfolio
+from trading_pipeline.domain.risk.engine import decide
+from trading_pipeline.domain.strategies import STRATEGIES
+from trading_pipeline.ports import Asset
+
+if TYPE_CHECKING:
+    from datetime import date
+
+GROUP = "orders"
+BACKFILL_TAG = "dagster/backfill"
+BEHIND_A_PLAN = (
+    "asset_catalog",
+    "bars",
+    "indicators",
+    *(signal_name(name) for name in STRATEGIES),
+    "allocation",
+    "portfolio_snapshot",
+    "order_plan",
+)
+
+
+def is_backfill(context: dg.AssetExecutionContext) -> bool:
+    """Tell whether the run belongs to a backfill."""
+    return BACKFILL_TAG in context.run.tags
+
+
+def closes(bars: pd.DataFrame) -> dict[str, Decimal]:
+    """Return the close of each symbol, in dollars a share."""
+    known = bars.dropna(subset=["close"])
+    return {symbol: Decimal(repr(float(close))) for symbol, close in zip(known["symbol"], known["close"], strict=True)}
+
+
+def instruments_of(catalog: pd.DataFrame) -> dict[str, Instrument]:
+    """Return what each symbol is, with the broker's word on fractions applied."""
+    known = catalogue()
+    return {
+        symbol: replace(known[symbol], fractionable=asset.fractionable)
+        for symbol, asset in tradability_of(catalog).items()
+        if symbol in known
+    }
+
+
+def tradability_of(catalog: pd.DataFrame) -> dict[str, Asset]:
+    """Return the broker's word on each symbol."""
+    return {
+        row["symbol"]: Asset(row["symbol"], row["name"], row["exchange"], row["tradable"], row["fractionable"])
+        for row in catalog.to_dict("records")
+    }
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=session_partitions(),
+    required_resource_keys={"world"},
+    io_manager_key="tables",
+    kinds={"alpaca", "deltalake"},
+    owners=metadata.OWNERS,
+    code_version="1",
+    metadata=metadata.definition_metadata("portfolio_snapshot"),
+)
+def portfolio_snapshot(
+    context: dg.AssetExecutionContext, bars: pd.DataFrame, asset_catalog: pd.DataFrame
+) -> dg.Output[pd.DataFrame]:
+    """Cash and positions from which orders are derived.
+
+    The broker's word while the session's orders can still be executed. In a
+    backfill, or when their window is over, a model portfolio that holds the
+    previous session's allocation: plans made from it are never executable.
+    A backfill of a session that can still be traded is refused.
+    """
+    world: TradingWorld = context.resources.world
+    session = session_of(context.partition_key)
+    account = world.portfolio()
+    plans.refuse_if_executed(world.journal, account.account_number, session)
+    modelled = _is_modelled(world, session, backfill=is_backfill(context))
+    held = model_portfolio_of(world, session, bars, asset_catalog) if modelled else account
+    valued = planning.valued_at(held, closes(bars))
+    frame = planning.portfolio_to_frame(valued, session, "model" if modelled else "broker")
+    return metadata.materialised(
+        context,
+        frame,
+        {
+            "equity": float(frame["market_value"].sum()),
+            "source": "model" if modelled else "broker",
+            "positions": metadata.table(frame[["symbol", "quantity", "price", "market_value", "weight"]]),
+        },
+    )
+
+
+def _is_modelled(world: TradingWorld, session: "date", *, backfill: bool) -> bool:
+    window, now = world.rules.window(sessions.next_session(session)), world.clock.now()
+    if backfill and now < window.end:
+        raise InvalidInput(
+            f"orders of session {session} can be placed until {window.end.isoformat()}, and a backfill would put a "
+            f"model portfolio and its orders in the place of theirs; backfill past sessions, decide this one by job "
+            f"decide"
+        )
+    return plans.is_hypothetical(window, now, backfill=backfill)
+
+
+def model_portfolio_of(world: TradingWorld, session: "date", bars: pd.DataFrame, catalog: pd.DataFrame) -> Portfolio:
+    """Return the model portfolio that holds the previous session's allocation at this session's closes."""
+    day_before = sessions.previous_session(session)
+    target = newest(world.tables.read("allocation", day_before, day_before))
+    equity, as_of = world.settings.orders.model_equity, sessions.close_of(session)
+    return plans.model_portfolio(target, closes(bars), instruments_of(catalog), equity, as_of)
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=session_partitions(),
+    required_resource_keys={"world"},
+    io_manager_key="tables",
+    kinds={"deltalake"},
+    owners=metadata.OWNERS,
+    code_version="1",
+    metadata=metadata.definition_metadata("order_plan"),
+)
+def order_plan(
+    context: dg.AssetExecutionContext,
+    allocation: pd.DataFrame,
+    portfolio_snapshot: pd.DataFrame,
+    bars: pd.DataFrame,
+    asset_catalog: pd.DataFrame,
+) -> dg.Output[pd.DataFrame]:
+    """Orders that would turn what is held into the allocation: sells first, nothing inside the band."""
+    world: TradingWorld = context.resources.world
+    session = session_of(context.partition_key)
+    portfolio, chosen = planning.portfolio_from_frame(portfolio_snapshot), world.settings.orders
+    number = _number(world, portfolio_snapshot, session)
+    planned = planning.plan_orders(
+        allocations.from_frame(allocation),
+        portfolio,
+        closes(bars),
+        instruments_of(asset_catalog),
+        account=portfolio.account_number,
+        plan_id=number.plan_id,
+        collar=chosen.collar,
+        band=chosen.band,
+        minimum_notional=chosen.minimum_notional,
+        whole_shares=chosen.whole_shares,
+    )
+    frame = planning.intents_to_frame(planned.intents, session)
+    return metadata.materialised(
+        context,
+        frame,
+        {
+            PLAN_ID: number.plan_id,
+            "turnover": float(sum(frame["notional"])) / float(portfolio.equity) if portfolio.equity > 0 else 0.0,
+            "orders": metadata.table(frame[["symbol", "side", "quantity", "limit_price", "notional", "reason"]]),
+            "left_out": "\n".join(f"{left.symbol}: {left.reason}" for left in planned.skipped) or "none",
+            "why_none": planned.reason,
+        },
+    )
+
+
+def _number(world: TradingWorld, snapshot: pd.DataFrame, session: "date") -> plans.PlanNumber:
+    account, source = snapshot["account_number"].iloc[0], snapshot["source"].iloc[0]
+    plans.refuse_if_executed(world.journal, account, session)
+    return plans.next_number(world.plans, account, session, hypothetical=source == "model")
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=session_partitions(),
+    required_resource_keys={"world"},
+    io_manager_key="tables",
+    kinds={"deltalake"},
+    owners=metadata.OWNERS,
+    code_version="1",
+    metadata=metadata.definition_metadata("approved_orders"),
+)
+def approved_orders(
+    context: dg.AssetExecutionContext,
+    order_plan: pd.DataFrame,
+    portfolio_snapshot: pd.DataFrame,
+    allocation: pd.DataFrame,
+    asset_catalog: pd.DataFrame,
+) -> dg.Output[pd.DataFrame]:
+    """The risk engine's decision on every order; what it lets pass is stored as the session's plan.
+
+    The inputs are verified against their contracts once more, since a
+    blocking check guards only the run that it is part of.
+    """
+    world: TradingWorld = context.resources.world
+    session = session_of(context.partition_key)
+    verified(session, order_plan=order_plan, portfolio_snapshot=portfolio_snapshot)
+    verified(session, asset_catalog=asset_catalog, allocation=allocation)
+    number = _number(world, portfolio_snapshot, session)
+    portfolio = planning.portfolio_from_frame(portfolio_snapshot)
+    if not number.hypothetical:
+        portfolio = replace(portfolio, blocked=world.portfolio().blocked)
+    decisions = decide(
+        planning.intents_from_frame(order_plan),
+        portfolio,
+        world.limits,
+        world.trading_state.read(),
+        tradability_of(asset_catalog),
+    )
+    frame = planning.decisions_to_frame(decisions, session, number.plan_id)
+    plan = Plan(
+        plan_id=number.plan_id,
+        account_number=portfolio.account_number,
+        session=session,
+        execution_session=sessions.next_session(session),
+        version=number.version,
+        created_at=world.clock.now(),
+        hypothetical=number.hypothetical,
+        orders=planning.approved_intents_from_frame(frame),
+        lineage=lineage_of(context.instance, BEHIND_A_PLAN, context.partition_key),
+        code_version=__version__,
+        config_hash=world.settings.fingerprint(),
+    )
+    plans.store(plan, world.plans)
+    return metadata.materialised(
+        context,
+        frame,
+        {
+            PLAN_ID: plan.plan_id,
+            "executable": not plan.hypothetical,
+            "execution_session": str(plan.execution_session),
+            "approved": int((frame["approved_quantity"] > 0).sum()),
+            "denied": int((frame["decision"] == "denied").sum()),
+            "decisions": metadata.table(
+                frame[["symbol", "side", "quantity", "approved_quantity", "decision", "breaches"]]
+            ),
+        },
+    )

@@ -1,0 +1,76 @@
+"""Frames to and from Delta tables, by asset and session; the versions read and written are recorded."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from trading_pipeline.adapters.storage.tables import DeltaTables
+from trading_pipeline.defs.partitions import session_of
+from trading_pipeline.domain import sessions
+from trading_pipeline.domain.errors import DataError
+
+UPSERT = "upsert"
+WRITE = "trading_pipeline/write"
+SESSIONS = "trading_pipeline/sessions"
+TABLE_VERSION = "table_version"
+TABLES_READ = "tables_read"
+MAY_BE_EMPTY = frozenset({"order_plan", "approved_orders", "fills"})
+
+
+class DeltaIOManager(dg.IOManager):
+    """One table for each asset, one session for each partition.
+
+    An asset whose definition metadata holds ``trading_pipeline/write: upsert``
+    returns rows of any session, which are inserted or replaced by key. An
+    input whose metadata holds ``trading_pipeline/sessions: n`` is given the n
+    sessions up to the partition's, never a later one.
+    """
+
+    def __init__(self, tables: DeltaTables, told: Callable[[str, date], None] | None = None) -> None:
+        """Keep the tables; nothing is opened yet. ``told`` hears of every table and session written."""
+        self._tables = tables
+        self._told = told or (lambda _name, _session: None)
+        self._read: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+
+    def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame) -> None:
+        """Write the frame and record rows, the version written and the versions read."""
+        name, session = context.asset_key.path[-1], session_of(context.asset_partition_key)
+        if (context.definition_metadata or {}).get(WRITE) == UPSERT:
+            version = self._tables.upsert(name, obj) if len(obj) else self._tables.version(name)
+        else:
+            version = self._tables.replace_session(name, session, obj)
+        metadata: dict[str, Any] = {"dagster/row_count": len(obj), TABLE_VERSION: -1 if version is None else version}
+        read = self._read.pop((context.run_id, context.step_key), None)
+        if read:
+            metadata[TABLES_READ] = dg.JsonMetadataValue(read)
+        context.add_output_metadata(metadata)
+        self._told(name, session)
+
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame:
+        """Return the rows of the partition's session, or of the sessions up to it.
+
+        Raises:
+            DataError: the table has no row of the session and promises to have some.
+        """
+        name, session = context.asset_key.path[-1], session_of(context.asset_partition_key)
+        count = int((context.definition_metadata or {}).get(SESSIONS, 1))
+        version = self._tables.version(name)
+        self._remember(context, name, version)
+        frame = self._tables.read(name, sessions.previous_session(session, count - 1), session, version)
+        if name not in MAY_BE_EMPTY and not (frame["session"] == session).any():
+            raise DataError(f"{name} has no rows of session {session}; materialise {name} for that session first")
+        return frame
+
+    def _remember(self, context: dg.InputContext, name: str, version: int | None) -> None:
+        if version is not None:
+            self._read[context.step_context.run_id, context.step_context.step.key][name] = version
+
+
+@dg.io_manager(required_resource_keys={"world"}, description="Delta Lake tables of the chosen mode.")
+def tables_io_manager(context: dg.InitResourceContext) -> DeltaIOManager:
+    """Open the tables of the world when a run first needs them."""
+    return DeltaIOManager(context.resources.world.tables)

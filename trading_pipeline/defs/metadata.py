@@ -1,0 +1,63 @@
+"""What is said of each materialisation: rows for people, versions for audits."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+
+from trading_pipeline.adapters.storage.schemas import table_schema
+
+MOST_ROWS_SHOWN = 60
+OWNERS = ["team:trading"]
+_COLUMN_TYPES = {
+    "date32[day]": "date",
+    "double": "float",
+    "decimal128(38, 9)": "decimal",
+    "timestamp[us, tz=UTC]": "timestamp (UTC)",
+}
+
+
+def column_schema(table: str) -> dg.TableSchema:
+    """Return the table's columns as Dagster shows them."""
+    return dg.TableSchema([dg.TableColumn(name, _type(kind)) for name, kind in table_schema(table).columns.items()])
+
+
+def definition_metadata(table: str) -> dict[str, Any]:
+    """Return the metadata that belongs to an asset's definition."""
+    return {"dagster/column_schema": column_schema(table)}
+
+
+def materialised(
+    context: dg.AssetExecutionContext, frame: pd.DataFrame, metadata: Mapping[str, Any]
+) -> dg.Output[pd.DataFrame]:
+    """Return the frame with what a person wants to see of it, and a data version that its content decides."""
+    # Through the context: as an argument of Output it is still in beta and warns at every materialisation.
+    context.set_data_version(context.asset_key, dg.DataVersion(content_hash(frame)))
+    return dg.Output(frame, metadata=dict(metadata))
+
+
+def content_hash(frame: pd.DataFrame) -> str:
+    """Return a hash of a frame's columns and values."""
+    values = pd.util.hash_pandas_object(frame.astype(str), index=False).to_numpy()
+    return hashlib.sha256(",".join(frame.columns).encode() + values.tobytes()).hexdigest()[:16]
+
+
+def table(frame: pd.DataFrame) -> dg.MetadataValue[Any]:
+    """Return the first rows of a frame as a table of text."""
+    shown = frame.head(MOST_ROWS_SHOWN)
+    rows = shown.to_dict("records")
+    records = [dg.TableRecord({str(name): _text(value) for name, value in row.items()}) for row in rows]
+    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn(str(name)) for name in frame.columns]))
+
+
+def _type(kind: pa.DataType) -> str:
+    return _COLUMN_TYPES.get(str(kind), str(kind))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.6g}"  # noqa: PLR0124 - NaN is the value that differs from itself
+    return "" if value is None or value is pd.NaT else str(value)

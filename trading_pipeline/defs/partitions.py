@@ -1,0 +1,45 @@
+"""XNYS sessions as Dagster partitions: weekdays with the exchange's holidays left out.
+
+A partition's time window is not the session (a Friday's runs to Monday):
+ranges of bars always come from ``domain.sessions``.
+"""
+
+import functools
+from datetime import date, datetime, time
+
+import dagster as dg
+
+from trading_pipeline.domain import sessions
+from trading_pipeline.domain.errors import InvalidInput
+from trading_pipeline.domain.sessions import NEW_YORK
+
+FIRST_SESSION = date(2010, 1, 4)
+
+
+@functools.cache
+def session_partitions() -> dg.TimeWindowPartitionsDefinition:
+    """Return the partitions of the trading graph: one for every session, today's included once it has begun."""
+    holidays = sessions.weekday_holidays(FIRST_SESSION, sessions.LAST_DATE)
+    return dg.TimeWindowPartitionsDefinition(
+        start=datetime.combine(FIRST_SESSION, time()),
+        timezone=str(NEW_YORK),
+        fmt="%Y-%m-%d",
+        cron_schedule="0 0 * * 1-5",
+        end_offset=1,
+        exclusions=[datetime.combine(day, time(), NEW_YORK) for day in holidays],
+    )
+
+
+def session_of(partition_key: str) -> date:
+    """Return the session that a partition key names.
+
+    Raises:
+        InvalidInput: the key is not the date of a session.
+    """
+    try:
+        session = date.fromisoformat(partition_key)
+    except ValueError:
+        raise InvalidInput(f"a partition is named by a session such as 2026-07-31, was {partition_key!r}") from None
+    if not sessions.is_session(session):
+        raise InvalidInput(f"{session} is not a session of the New York Stock Exchange; choose one of the partitions")
+    return session

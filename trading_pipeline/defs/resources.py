@@ -1,0 +1,263 @@
+"""What assets, checks and sensors use of the world: chosen by mode in one table, made when first asked for."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from trading_pipeline.adapters.clocks import BrokerClock
+from trading_pipeline.adapters.resilience import RetryPolicy
+from trading_pipeline.adapters.storage.home import DEFAULT_HOME, HOME_VARIABLE, Home, home_of
+from trading_pipeline.adapters.storage.journal import SqliteJournal
+from trading_pipeline.adapters.storage.objects import FileObjects, StoredPlans, StoredTradingState
+from trading_pipeline.adapters.storage.tables import DeltaTables
+from trading_pipeline.application.decision import sessions_needed
+from trading_pipeline.application.execution import ExecutionRules, Venue
+from trading_pipeline.application.ingestion import History
+from trading_pipeline.domain.errors import InvalidInput, TradingHalted
+from trading_pipeline.domain.indicators import Smoothing
+from trading_pipeline.domain.portfolio import Portfolio
+from trading_pipeline.domain.risk.limits import RiskLimits
+from trading_pipeline.domain.strategies import STRATEGIES, tree
+from trading_pipeline.settings import Mode, Settings, load_settings
+
+if TYPE_CHECKING:
+    from trading_pipeline.adapters.alpaca.broker import AlpacaBroker
+    from trading_pipeline.adapters.alpaca.market_data import AlpacaMarketData
+    from trading_pipeline.adapters.alpaca.transport import Api, Connection, Keys
+
+SIMULATED_ACCOUNT = "SIM"
+PAPER_ACCOUNT = "PA"
+LIVE_URL = "https://api.alpaca.markets"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a mode trades, with which keys, and which account numbers it may meet there."""
+
+    connection: "Connection"
+    keys: "Keys"
+    fits: Callable[[str], bool]
+
+
+class TradingWorld:
+    """The world of one market and account; every part is made when it is first asked for."""
+
+    def __init__(self, settings: Settings, home: Home) -> None:
+        """Keep settings and folder; nothing is opened yet.
+
+        Raises:
+            InvalidInput: a strategy is given capital that nobody defines.
+        """
+        unknown = sorted(set(settings.strategies.capital_shares) - set(STRATEGIES))
+        if unknown:
+            raise InvalidInput(
+                f"strategies.capital_shares names {', '.join(unknown)}; known strategies are {', '.join(STRATEGIES)}"
+            )
+        self.settings = settings
+        self.home = home
+
+    @cached_property
+    def tables(self) -> DeltaTables:
+        """The Delta Lake tables."""
+        return DeltaTables(str(self.home.tables))
+
+    @cached_property
+    def plans(self) -> StoredPlans:
+        """The plans, each written once."""
+        return StoredPlans(FileObjects(self.home.objects))
+
+    @cached_property
+    def trading_state(self) -> StoredTradingState:
+        """The persisted trading state."""
+        return StoredTradingState(FileObjects(self.home.objects))
+
+    @cached_property
+    def journal(self) -> SqliteJournal:
+        """The journal of order attempts."""
+        return SqliteJournal(self.home.journal)
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """Where this mode trades."""
+        return ENDPOINTS[self.settings.mode](self)
+
+    @cached_property
+    def trading_api(self) -> "Api":
+        """The trading API of the broker."""
+        from trading_pipeline.adapters.alpaca.transport import trading_api
+
+        return trading_api(self.endpoint.keys, self.endpoint.connection)
+
+    @cached_property
+    def clock(self) -> BrokerClock:
+        """The time by which the broker trades."""
+        return BrokerClock(self.trading_api)
+
+    @cached_property
+    def broker(self) -> "AlpacaBroker":
+        """The account and its orders."""
+        from trading_pipeline.adapters.alpaca.broker import AlpacaBroker
+
+        return AlpacaBroker(self.trading_api, self.clock)
+
+    @cached_property
+    def market_data(self) -> "AlpacaMarketData":
+        """Bars and quotes."""
+        from trading_pipeline.adapters.alpaca.market_data import AlpacaMarketData, MarketDataOptions
+        from trading_pipeline.adapters.alpaca.transport import data_api
+
+        chosen = self.settings.market_data
+        options = MarketDataOptions(chosen.bars_feed, chosen.quotes_feed, most_chains=chosen.connections)
+        return AlpacaMarketData(data_api(self.endpoint.keys, self.endpoint.connection), self.clock, options)
+
+    @property
+    def synthetic(self) -> bool:
+        """Tell whether the market is generated, so that it is labelled so wherever it is shown."""
+        return self.settings.mode is Mode.SIMULATED and self.settings.simulator.bars is None
+
+    @property
+    def venue(self) -> Venue:
+        """What the submit loop needs."""
+        return Venue(self.broker, self.market_data, self.journal, self.trading_state, self.clock)
+
+    @property
+    def rules(self) -> ExecutionRules:
+        """How orders are placed."""
+        chosen, orders = self.settings.execution, self.settings.orders
+        return ExecutionRules(
+            opens_after=timedelta(minutes=chosen.window_opens_after_minutes),
+            closes_before=timedelta(minutes=chosen.window_closes_before_minutes),
+            order_timeout=chosen.order_timeout_seconds,
+            first_poll=chosen.first_poll_seconds,
+            longest_poll=chosen.longest_poll_seconds,
+            marketable_offset=orders.marketable_offset,
+        )
+
+    @property
+    def limits(self) -> RiskLimits:
+        """The limits that every order must pass."""
+        return RiskLimits(**self.settings.risk.model_dump())
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """How the relative strength index is smoothed."""
+        return Smoothing(self.settings.strategies.rsi_smoothing)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Every symbol that the strategies read or may hold, and the safe asset."""
+        read = {symbol for strategy in STRATEGIES.values() for symbol in tree.symbols(strategy.tree)}
+        return tuple(sorted(read | {self.settings.strategies.safe_asset}))
+
+    @property
+    def history(self) -> History:
+        """How many sessions of bars the strategies need."""
+        return History(sessions_needed(list(STRATEGIES.values())), self.settings.market_data.overlap_sessions)
+
+    def portfolio(self) -> Portfolio:
+        """Return the account's portfolio, having made sure that it is the account that the mode means.
+
+        Raises:
+            TradingHalted: the account does not fit the mode.
+        """
+        portfolio = self.broker.portfolio()
+        if not self.endpoint.fits(portfolio.account_number):
+            raise TradingHalted(
+                f"mode {self.settings.mode} met account ...{portfolio.account_number[-4:]}, which is not of that mode; "
+                f"nothing was read or sent: check TRADING_MODE, the keys and TRADING_LIVE_ACCOUNT"
+            )
+        return portfolio
+
+
+def _connection(settings: Settings, trading_url: str, data_url: str) -> "Connection":
+    from trading_pipeline.adapters.alpaca.transport import Connection
+
+    chosen = settings.broker
+    return Connection(
+        trading_url=trading_url,
+        data_url=data_url,
+        connect_seconds=chosen.connect_timeout_seconds,
+        read_seconds=chosen.read_timeout_seconds,
+        retries=RetryPolicy(attempts=chosen.read_attempts, deadline_seconds=chosen.read_deadline_seconds),
+    )
+
+
+def _keys(settings: Settings) -> "Keys":
+    from trading_pipeline.adapters.alpaca.transport import Keys
+
+    key_id, secret_key = settings.broker.key_id.get_secret_value(), settings.broker.secret_key.get_secret_value()
+    if not (key_id and secret_key):
+        raise InvalidInput(
+            f"mode {settings.mode} needs keys: set APCA_API_KEY_ID and APCA_API_SECRET_KEY, or leave TRADING_MODE "
+            f"unset to trade on the simulator"
+        )
+    return Keys(key_id, secret_key)
+
+
+def _simulated(world: TradingWorld) -> Endpoint:
+    from trading_pipeline.adapters.alpaca.transport import Keys
+    from trading_pipeline.simulator.control import find_simulator
+
+    running = find_simulator(world.home.simulator)
+    if running is None:
+        raise InvalidInput(
+            f"no simulator is running for {world.home.folder}; `trading-pipeline dev` starts one beside Dagster's UI, "
+            f"`trading-pipeline run` for as long as it runs"
+        )
+    return Endpoint(
+        _connection(world.settings, running.url, running.url),
+        Keys(running.key_id, running.secret_key),
+        lambda account: account.startswith(SIMULATED_ACCOUNT),
+    )
+
+
+def _paper(world: TradingWorld) -> Endpoint:
+    from trading_pipeline.adapters.alpaca.transport import DATA_URL, PAPER_URL
+
+    return Endpoint(
+        _connection(world.settings, PAPER_URL, DATA_URL),
+        _keys(world.settings),
+        lambda account: account.startswith(PAPER_ACCOUNT),
+    )
+
+
+def _live(world: TradingWorld) -> Endpoint:
+    from trading_pipeline.adapters.alpaca.transport import DATA_URL
+
+    meant = world.settings.broker.live_account
+    return Endpoint(
+        _connection(world.settings, LIVE_URL, DATA_URL),
+        _keys(world.settings),
+        lambda account: account.endswith(meant) and not account.startswith((SIMULATED_ACCOUNT, PAPER_ACCOUNT)),
+    )
+
+
+ENDPOINTS: Mapping[Mode, Callable[[TradingWorld], Endpoint]] = {
+    Mode.SIMULATED: _simulated,
+    Mode.PAPER: _paper,
+    Mode.LIVE: _live,
+}
+
+
+def chosen_settings(environment: Mapping[str, str]) -> Settings:
+    """Read the settings from the file that the environment names, and from the environment."""
+    return load_settings(None, environment).settings
+
+
+def open_world(environment: Mapping[str, str]) -> TradingWorld:
+    """Read the settings and choose the folder that the environment names."""
+    settings = chosen_settings(environment)
+    root = Path(environment.get(HOME_VARIABLE) or DEFAULT_HOME)
+    return TradingWorld(settings, home_of(settings, root).prepared())
+
+
+@dg.resource(description="Settings, tables, broker, market data and plans of the chosen mode.")
+def world(_: dg.InitResourceContext) -> TradingWorld:
+    """Open the world when a run, a check or a sensor first needs it."""
+    return open_world(os.environ)
