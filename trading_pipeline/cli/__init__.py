@@ -1,0 +1,16 @@
+"""The person's door: runs jobs, asks questions, prints answers."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; a foreseen failure is one screen on standard error and exit code 1."""
+    from trading_pipeline.cli.app import app
+    from trading_pipeline.cli.console import explain_failure
+    from trading_pipeline.domain.errors import PipelineError
+
+    try:
+        app()
+    except PipelineError as error:
+        explain_failure(error)
+        sys.exit(1)

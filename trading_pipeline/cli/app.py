@@ -1,0 +1,19 @@
+"""The commands."""
+
+import typer
+
+from trading_pipeline.cli.dev import dev
+from trading_pipeline.cli.run import run
+from trading_pipeline.cli.settings import settings
+from trading_pipeline.cli.signals import signals
+
+app = typer.Typer(
+    name="trading-pipeline",
+    help="Daily bars to fills for rule-based ETF strategies, as one Dagster lineage graph.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (run, dev, signals, settings):
+    app.command()(command)
