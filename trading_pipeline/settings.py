@@ -7,7 +7,6 @@ The environment wins over the file, the file over the defaults. A variable
 """
 
 import difflib
-import functools
 import hashlib
 import json
 import math
@@ -33,6 +32,11 @@ NAMED_VARIABLES: Mapping[str, str] = {
     "APCA_API_SECRET_KEY": "broker.secret_key",
 }
 SHARE_TOLERANCE = 1e-9
+LIVE_SUFFIX = 6
+# A half day lasts from 9:30 to 13:00.
+SHORTEST_SESSION_MINUTES = 210
+# Mappings that are one value, not a section.
+WHOLE_FIELDS = frozenset({"strategies.capital_shares"})
 
 
 class Mode(StrEnum):
@@ -150,6 +154,16 @@ class ExecutionSettings(_Section):
         default=2.0, description="Longest pause between two questions, in seconds."
     )
 
+    @model_validator(mode="after")
+    def _leaves_a_window(self) -> "ExecutionSettings":
+        cut = self.window_opens_after_minutes + self.window_closes_before_minutes
+        if cut >= SHORTEST_SESSION_MINUTES:
+            raise ValueError(
+                f"window_opens_after_minutes and window_closes_before_minutes leave nothing of a half day: together "
+                f"{cut}, they must stay below {SHORTEST_SESSION_MINUTES}"
+            )
+        return self
+
 
 class MarketDataSettings(_Section):
     """How bars are fetched."""
@@ -249,9 +263,6 @@ class Settings(_Section):
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-LIVE_SUFFIX = 6
-
-
 @dataclass(frozen=True)
 class EffectiveSetting:
     """One effective setting, for people: its dotted name, value (secrets masked), source and meaning."""
@@ -285,11 +296,11 @@ def load_settings(file: Path | None, environment: Mapping[str, str]) -> LoadedSe
     tree: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if chosen is not None:
-        for name, value, line in _leaves(_yaml(chosen)):
+        for name, value, line in _leaves(chosen, _yaml(chosen)):
             _put(tree, name, value)
             sources[name] = f"{chosen}:{line}"
-    for variable, name in _variables(environment):
-        _put(tree, name, _parsed(environment[variable]))
+    for variable, name, value in _variables(environment):
+        _put(tree, name, value)
         sources[name] = f"environment {variable}"
     try:
         return LoadedSettings(Settings.model_validate(tree), sources)
@@ -305,63 +316,91 @@ def _yaml(file: Path) -> yaml.MappingNode | None:
     except UnicodeDecodeError:
         raise InvalidInput(f"settings file {file} is not text in UTF-8; write it as YAML") from None
     except yaml.YAMLError as error:
-        raise InvalidInput(f"settings file {file} is not YAML: {_first_lines(str(error))}") from None
-    if node is not None and not isinstance(node, yaml.MappingNode):
-        raise InvalidInput(f"settings file {file} must hold 'key: value' lines, was a {type(node).__name__}")
+        raise InvalidInput(f"settings file {file} is not YAML: {_first_lines(str(error))}; correct it") from None
+    if node is None or _is_empty(node):
+        return None
+    if not isinstance(node, yaml.MappingNode):
+        found = "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
+        raise InvalidInput(f"settings file {file} must hold 'key: value' lines, was {found}")
     return node
 
 
-def _leaves(node: yaml.MappingNode | None, prefix: str = "") -> Iterator[tuple[str, Any, int]]:
+def _leaves(file: Path, node: yaml.MappingNode | None, prefix: str = "") -> Iterator[tuple[str, Any, int]]:
     seen: set[str] = set()
     for key, value in node.value if node is not None else ():
         name, line = f"{prefix}{key.value}", key.start_mark.line + 1
         if name in seen:
-            raise InvalidInput(f"setting {name} is given twice, the second time on line {line}; keep one")
+            raise InvalidInput(f"{file}:{line}: setting {name} is given a second time; keep one")
         seen.add(name)
-        if isinstance(value, yaml.MappingNode) and name not in _whole_fields():
-            yield from _leaves(value, f"{name}.")
-        else:
-            yield name, _constructed(value), line
+        if isinstance(value, yaml.MappingNode) and value.value and name not in WHOLE_FIELDS:
+            yield from _leaves(file, value, f"{name}.")
+        elif not (_is_section(name) and _is_empty(value)):
+            yield name, _constructed(value, f"{file}:{value.start_mark.line + 1}"), line
 
 
-def _constructed(node: yaml.Node) -> Any:  # noqa: ANN401 - YAML holds anything
+def _is_section(name: str) -> bool:
+    field = Settings.model_fields.get(name)
+    return field is not None and field.default_factory is not None
+
+
+def _is_empty(node: yaml.Node) -> bool:
+    # Every line of it may be commented out.
+    return node.tag == "tag:yaml.org,2002:null" or (node.tag == "tag:yaml.org,2002:map" and not node.value)
+
+
+def _constructed(node: yaml.Node, place: str) -> Any:  # noqa: ANN401 - YAML holds anything
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_document(node)
     except (yaml.YAMLError, ValueError) as error:
         # An impossible date such as 2026-02-30 is a ValueError of the YAML constructor.
-        raise InvalidInput(f"line {node.start_mark.line + 1}: {_first_lines(str(error))}") from None
+        raise InvalidInput(f"{place}: {_first_lines(str(error))}; correct the value") from None
     finally:
         loader.dispose()
 
 
-@functools.cache
-def _whole_fields() -> frozenset[str]:
-    # A mapping that is one value (capital shares, say), not a section.
-    return frozenset({"strategies.capital_shares", "simulator.holdings"})
-
-
-def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
     for variable in sorted(environment):
-        if variable in NAMED_VARIABLES and environment[variable]:
-            yield variable, NAMED_VARIABLES[variable]
+        text = environment[variable]
+        if not text:
+            continue
+        if variable in NAMED_VARIABLES:
+            yield variable, NAMED_VARIABLES[variable], text
         elif variable.startswith(PREFIX):
-            yield variable, variable.removeprefix(PREFIX).lower().replace("__", ".")
+            name = variable.removeprefix(PREFIX).lower().replace("__", ".")
+            for leaf, value in _spelled_out(name, _parsed(variable, text)):
+                yield variable, leaf, value
 
 
-def _parsed(text: str) -> Any:  # noqa: ANN401 - whatever the text spells
+def _parsed(variable: str, text: str) -> Any:  # noqa: ANN401 - whatever the text spells
     # Variables may hold mappings: TRADING_PIPELINE__STRATEGIES__CAPITAL_SHARES='{nuclear: 1.0}'
-    if text.lstrip().startswith(("{", "[")):
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
         return yaml.safe_load(text)
-    return text
+    except (yaml.YAMLError, ValueError):
+        raise InvalidInput(f"environment {variable} begins like a mapping or list and is none; correct it") from None
+
+
+def _spelled_out(name: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - whatever the text spelled
+    whole = next((field for field in WHOLE_FIELDS if name.startswith(f"{field}.")), None)
+    if whole is not None:
+        raise InvalidInput(f"setting {name} is part of one value, {whole}; give that whole, as '{{key: value}}'")
+    if isinstance(value, dict) and name not in WHOLE_FIELDS:
+        for key, inner in value.items():
+            yield from _spelled_out(f"{name}.{key}", inner)
+    else:
+        yield name, value
 
 
 def _put(tree: dict[str, Any], name: str, value: object) -> None:
     *sections, leaf = name.split(".")
-    for section in sections:
+    for place, section in enumerate(sections, start=1):
         inner = tree.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise InvalidInput(f"setting {section} was {inner!r}; it is a section, with keys below it")
+            raise InvalidInput(
+                f"setting {'.'.join(sections[:place])} was {inner!r}; it is a section, with keys below it"
+            )
         tree = inner
     tree[leaf] = value
 
@@ -376,7 +415,8 @@ def _fault(item: Any, sources: Mapping[str, str]) -> str:  # noqa: ANN401 - pyda
     if item["type"] == "extra_forbidden":
         return f"{name}{place} is not a setting{_suggestion(name)}; `trading-pipeline settings` lists them all"
     message = item["msg"].removeprefix("Value error, ")
-    shown = "" if "key" in name else f", was {item['input']!r}" if not isinstance(item["input"], dict) else ""
+    hidden = "key" in name or name == "broker" or isinstance(item["input"], dict)
+    shown = "" if hidden else f", was {item['input']!r}"
     return f"{name or 'settings'}{place}: {message[:1].lower()}{message[1:]}{shown}"
 
 

@@ -5,6 +5,7 @@ home, named for the mode and, in the simulation, for the market.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,12 @@ HOME_VARIABLE = "TRADING_PIPELINE_HOME"
 
 # Queued runs go one at a time: SQLite has one writer. Nothing is reported to anyone.
 DAGSTER_YAML = """\
+# Written by trading-pipeline, and again where it differs; delete this line to keep your own changes.
+event_log_storage:
+  module: trading_pipeline.defs.event_log
+  class: PooledSqliteEventLogStorage
+  config:
+    base_dir: {folder}
 telemetry:
   enabled: false
 nux:
@@ -72,8 +79,9 @@ class Home:
             for folder in (self.tables, self.objects, self.dagster, self.simulator):
                 folder.mkdir(parents=True, exist_ok=True)
             configuration = self.dagster / "dagster.yaml"
-            if not configuration.exists():
-                configuration.write_text(DAGSTER_YAML, encoding="utf-8")
+            wanted = DAGSTER_YAML.format(folder=json.dumps(str(self.dagster / "history" / "runs")))
+            if _is_ours(configuration, wanted):
+                configuration.write_text(wanted, encoding="utf-8")
             self.lock.touch()
         except OSError as error:
             raise InvalidInput(
@@ -81,6 +89,14 @@ class Home:
                 f"{HOME_VARIABLE}, or make it writable"
             ) from None
         return self
+
+
+def _is_ours(configuration: Path, wanted: str) -> bool:
+    """Tell whether the file is missing, or ours and out of date (the folder was moved, say)."""
+    if not configuration.exists():
+        return True
+    found = configuration.read_text(encoding="utf-8")
+    return found != wanted and found.startswith(wanted.splitlines()[0])
 
 
 def home_of(settings: Settings, root: Path) -> Home:

@@ -17,6 +17,7 @@ COUNT = pa.int64()
 MONEY = pa.decimal128(38, 9)
 INSTANT = pa.timestamp("us", "UTC")
 TRUTH = pa.bool_()
+SIGNAL_SUFFIX = "_signal"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ _BARS = {
 
 def signal_table(strategy: str) -> TableSchema:
     """Return the schema of a strategy's signal table."""
-    return TableSchema(f"{strategy}_signal", _SIGNAL, ("session", "strategy", "symbol"))
+    return TableSchema(strategy + SIGNAL_SUFFIX, _SIGNAL, ("session", "strategy", "symbol"))
 
 
 @functools.cache
@@ -91,7 +92,12 @@ def _tables() -> Mapping[str, TableSchema]:
             ("session", "symbol"),
         ),
         TableSchema("bars", _BARS, ("symbol", "session")),
-        TableSchema("bars_quarantine", {**_BARS, "reason": TEXT, "quarantined_at": INSTANT}, ("symbol", "session")),
+        TableSchema(
+            "bars_quarantine",
+            {**_BARS, "reason": TEXT, "quarantined_at": INSTANT},
+            # Two different bars of one symbol and session are refused together, and both are evidence.
+            (*_BARS, "reason"),
+        ),
         TableSchema(
             "indicators",
             {
@@ -131,11 +137,11 @@ def _tables() -> Mapping[str, TableSchema]:
             },
             ("session", "symbol"),
         ),
-        TableSchema("order_plan", _ORDER, ("client_order_id",)),
+        TableSchema("order_plan", _ORDER, ("session", "sequence")),
         TableSchema(
             "approved_orders",
             {**_ORDER, "plan_id": TEXT, "decision": TEXT, "approved_quantity": MONEY, "breaches": TEXT},
-            ("client_order_id",),
+            ("session", "sequence"),
         ),
         TableSchema(
             "fills",
@@ -164,5 +170,6 @@ def table_schema(name: str) -> TableSchema:
     Raises:
         KeyError: no table of that name is known.
     """
-    suffix = "_signal"
-    return signal_table(name.removesuffix(suffix)) if name.endswith(suffix) else _tables()[name]
+    if name.endswith(SIGNAL_SUFFIX):
+        return signal_table(name.removesuffix(SIGNAL_SUFFIX))
+    return _tables()[name]

@@ -42,7 +42,11 @@ class DeltaTables:
     root: str
 
     def version(self, name: str) -> int | None:
-        """Return the table's newest version, or None where it was never written."""
+        """Return the table's newest version, or None where it was never written.
+
+        Raises:
+            InvalidInput: the table is there and cannot be opened.
+        """
         table = self._open(name)
         return None if table is None else int(table.version())
 
@@ -52,11 +56,17 @@ class DeltaTables:
         """Return the rows of sessions ``first`` to ``last`` (both included; None is open-ended), sorted by key.
 
         An empty frame with every column means that there are none. Dates are
-        ``datetime.date``, money is ``Decimal``.
+        ``datetime.date``, money is ``Decimal``. An earlier ``version`` is read
+        as it was.
+
+        Raises:
+            InvalidInput: the table cannot be read, or never had that version.
         """
         schema = table_schema(name)
         table = self._open(name, version)
-        arrow = schema.arrow.empty_table() if table is None else table.to_pyarrow_table(filters=_filters(first, last))
+        with _named_errors(f"table {name} below {self.root} cannot be read"):
+            filters = _filters(first, last)
+            arrow = schema.arrow.empty_table() if table is None else table.to_pyarrow_table(filters=filters)
         frame: pd.DataFrame = arrow.select(list(schema.columns)).to_pandas()
         return frame.sort_values(list(schema.key), ignore_index=True)
 
@@ -64,49 +74,48 @@ class DeltaTables:
         """Put ``frame`` in the place of every row of ``session``; return the version written.
 
         Raises:
-            DataError: the frame does not have the table's columns, or holds another session.
+            DataError: the frame does not fit the table's columns, or holds another session.
+            InvalidInput: the table cannot be written.
+            WriteConflict: others wrote the same year at the same moment, again and again.
         """
         schema = table_schema(name)
         rows = _arrow(schema, frame)
-        if set(frame["session"]) - {session}:
+        others = set(frame["session"]) - {session}
+        if others:
             raise DataError(
-                f"table {name}: rows of session {session} were to be written, found {set(frame['session'])}"
+                f"table {name}: rows of session {session} were to be written, found some of "
+                f"{', '.join(sorted(map(str, others)))}; write each session by itself"
             )
         predicate = f"session = '{session}' AND year = {session.year}"
-        return self._written(schema, lambda: self._overwrite(schema, rows, predicate))
+        return self._written(schema, lambda table: write_deltalake(table, rows, mode="overwrite", predicate=predicate))
 
     def upsert(self, name: str, frame: pd.DataFrame) -> int:
-        """Insert the rows of ``frame``, replacing those of the same key; return the version written."""
+        """Insert the rows of ``frame``, replacing those of the same key; return the version written.
+
+        Raises:
+            DataError: the frame does not fit the table's columns, or holds two rows of one key.
+            InvalidInput: the table cannot be written.
+            WriteConflict: others wrote the same year at the same moment, again and again.
+        """
         schema = table_schema(name)
         rows = _arrow(schema, frame)
-        return self._written(schema, lambda: self._merge(schema, rows))
+        repeated = frame[frame.duplicated(list(schema.key))]
+        if len(repeated):
+            first = ", ".join(str(repeated[column].iloc[0]) for column in schema.key)
+            raise DataError(f"table {name} has one row for each {', '.join(schema.key)}; {first} came more than once")
+        return self._written(schema, lambda table: _merge(table, schema, rows))
 
-    def _overwrite(self, schema: TableSchema, rows: pa.Table, predicate: str) -> None:
-        write_deltalake(self._uri(schema.name), rows, mode="overwrite", predicate=predicate)
-
-    def _merge(self, schema: TableSchema, rows: pa.Table) -> None:
-        years = ", ".join(str(year) for year in sorted(set(rows.column("year").to_pylist())))
-        same_key = " AND ".join(f"stored.{column} = new.{column}" for column in schema.key)
-        merge: Any = DeltaTable(self._uri(schema.name)).merge(
-            rows,
-            # Naming the years lets the other files be passed over.
-            predicate=f"stored.year IN ({years or 0}) AND {same_key}",
-            source_alias="new",
-            target_alias="stored",
-        )
-        merge.when_matched_update_all().when_not_matched_insert_all().execute()
-
-    def _written(self, schema: TableSchema, write: Callable[[], None]) -> int:
+    def _written(self, schema: TableSchema, write: Callable[[DeltaTable], None]) -> int:
         def attempt() -> int:
-            with _named_errors(schema.name, self.root):
-                self._create(schema)
-                write()
-                return int(DeltaTable(self._uri(schema.name)).version())
+            with _named_errors(f"table {schema.name} cannot be written below {self.root}"):
+                table = self._opened(schema)
+                write(table)
+                return int(table.version())
 
         return call_with_retries(attempt, f"writing table {schema.name}", CONFLICTS, WallClock())
 
-    def _create(self, schema: TableSchema) -> None:
-        DeltaTable.create(
+    def _opened(self, schema: TableSchema) -> DeltaTable:
+        return DeltaTable.create(
             self._uri(schema.name),
             schema=schema.arrow,
             mode="ignore",
@@ -115,25 +124,38 @@ class DeltaTables:
         )
 
     def _open(self, name: str, version: int | None = None) -> DeltaTable | None:
-        try:
-            return DeltaTable(self._uri(name), version=version)
-        except TableNotFoundError:
-            return None
+        with _named_errors(f"table {name} below {self.root} cannot be opened"):
+            try:
+                return DeltaTable(self._uri(name), version=version)
+            except TableNotFoundError:
+                return None
 
     def _uri(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}" if "://" in self.root else str(Path(self.root) / name)
 
 
 @contextmanager
-def _named_errors(name: str, root: str) -> Iterator[None]:
+def _named_errors(what: str) -> Iterator[None]:
     try:
         yield
     except CommitFailedError as conflict:
-        raise WriteConflict(f"table {name}: {conflict}") from conflict
+        raise WriteConflict(f"{what}: {conflict}") from conflict
     except (DeltaError, OSError) as error:
-        raise InvalidInput(
-            f"table {name} cannot be written below {root}: {error}; check that the folder may be written and has space"
-        ) from error
+        raise InvalidInput(f"{what}: {error}; check the folder, its rights and its free space") from error
+
+
+def _merge(table: DeltaTable, schema: TableSchema, rows: pa.Table) -> None:
+    years = ", ".join(str(year) for year in sorted(set(rows.column("year").to_pylist())))
+    # A missing value equals a missing value here, which it does not with "=".
+    same_key = " AND ".join(f"(stored.{column} IS NOT DISTINCT FROM new.{column})" for column in schema.key)
+    merge: Any = table.merge(
+        rows,
+        # Naming the years lets the other files be passed over.
+        predicate=f"stored.year IN ({years or 0}) AND {same_key}",
+        source_alias="new",
+        target_alias="stored",
+    )
+    merge.when_matched_update_all().when_not_matched_insert_all().execute()
 
 
 def _filters(first: date | None, last: date | None) -> list[tuple[str, str, Any]] | None:
@@ -149,8 +171,10 @@ def _arrow(schema: TableSchema, frame: pd.DataFrame) -> pa.Table:
     if set(frame.columns) != set(schema.columns):
         odd = sorted(set(frame.columns) ^ set(schema.columns))
         raise DataError(f"table {schema.name} has the columns {', '.join(schema.columns)}; missing or unknown: {odd}")
-    years = pd.Series([day.year for day in frame["session"]], index=frame.index, dtype="int32")
     try:
+        years = pd.Series([day.year for day in frame["session"]], index=frame.index, dtype="int32")
         return pa.Table.from_pandas(frame.assign(year=years), schema=schema.arrow, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except AttributeError as error:
+        raise DataError(f"table {schema.name}: a session is not a date: {error}") from error
+    except (pa.ArrowException, OverflowError) as error:
         raise DataError(f"table {schema.name}: a value does not fit its column: {error}") from error
