@@ -40,14 +40,15 @@ def panel_of(strategies: Sequence[Strategy], bars: pd.DataFrame, session: date, 
 
 def signal_of(strategy: Strategy, panel: IndicatorPanel, smoothing: Smoothing) -> Signal:
     """Return what ``strategy`` wants on the last session of ``panel``."""
-    own = _own_readings(strategy, panel)
+    own = _own_readings(strategy, panel, smoothing)
     return signals_of(strategy.name, evaluate(strategy.tree, own, smoothing), own)[-1]
 
 
-def _own_readings(strategy: Strategy, panel: IndicatorPanel) -> IndicatorPanel:
-    # So that the hash of a signal's inputs does not change with another strategy's readings.
+def _own_readings(strategy: Strategy, panel: IndicatorPanel, smoothing: Smoothing) -> IndicatorPanel:
+    # So that the hash of a signal's inputs does not change with the readings and sessions that another strategy needs.
     readings = tree.readings(strategy.tree)
-    return IndicatorPanel(panel.sessions, readings, np.column_stack([panel.values(reading) for reading in readings]))
+    own = IndicatorPanel(panel.sessions, readings, np.column_stack([panel.values(reading) for reading in readings]))
+    return own.last(tree.trailing_sessions(strategy.tree, smoothing))
 
 
 def newest(allocations: pd.DataFrame) -> Allocation | None:

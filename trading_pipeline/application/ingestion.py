@@ -53,11 +53,13 @@ def ingest(
 ) -> Ingested:
     """Fetch what is new of ``symbols`` through ``session`` and compare it with ``stored``.
 
-    ``stored`` holds every stored bar from the start of the look-back on,
-    later sessions than ``session`` included.
+    ``stored`` holds every stored bar, of every session: a restatement changes
+    them all, and what is left out here stays as it was before.
 
     Raises:
-        DataError: ``session`` is not over at ``now``, or nobody has a bar of it.
+        DataError: ``session`` is not over at ``now``, or the answer breaks the schema of bars.
+        TransientError: the market data gave no usable answer.
+        PermanentError: the market data refused to answer.
     """
     _refuse_incomplete(session, now)
     known = _known(stored, session, symbols, history)
@@ -66,16 +68,14 @@ def ingest(
         _fetched(market_data, sorted(set(symbols) - known), _history_start(session, history), session),
     ]
     good, refused = bars_domain.quarantine(pd.concat(fetched, ignore_index=True))
-    restated = tuple(s for s in bars_domain.restated_symbols(stored, good) if s in known)
+    restated = bars_domain.restated_symbols(stored, good)
     if restated:
-        newest = max(session, stored["session"].max())
-        again = _fetched(market_data, restated, _history_start(session, history), newest)
-        whole, also_refused = bars_domain.quarantine(again)
-        good = pd.concat([good[~good["symbol"].isin(restated)], whole], ignore_index=True)
-        refused = pd.concat([refused, also_refused], ignore_index=True)
+        span = _span(stored, restated, session, history)
+        good, refused = _fetched_whole(market_data, restated, (good, refused), span)
     missing = tuple(sorted(set(symbols) - set(good.loc[good["session"] == session, "symbol"])))
     changes = _changed(stored, good)
-    return Ingested(changes, refused, restated, _touched(stored, changes, restated), missing)
+    touched = _touched(stored, changes, restated)
+    return Ingested(changes, refused.drop_duplicates(ignore_index=True), restated, touched, missing)
 
 
 def refuse_too_many_missing(ingested: Ingested, symbols: Collection[str], session: date, tolerated: float) -> None:
@@ -110,12 +110,29 @@ def _overlap_start(session: date, history: History) -> date:
 
 
 def _known(stored: pd.DataFrame, session: date, symbols: Sequence[str], history: History) -> set[str]:
-    # A symbol was fetched whole when it was first seen, so a stored bar inside the overlap means that its history
-    # is there, unless the look-back has grown since.
-    if stored.empty or stored["session"].min() > _history_start(session, history):
-        return set()
-    recent = stored[(stored["session"] >= _overlap_start(session, history)) & (stored["session"] <= session)]
-    return set(recent["symbol"]) & set(symbols)
+    # Where a session of the look-back is lacking (a new symbol, one listed later, a gap between two backfills), only
+    # the source can tell whether there is more.
+    before_overlap = sessions.sessions_between(_history_start(session, history), _overlap_start(session, history))
+    there = stored[(stored["session"] >= before_overlap[0]) & (stored["session"] <= before_overlap[-1])]
+    counts = there["symbol"].value_counts()
+    return set(counts.index[counts == len(before_overlap)]) & set(symbols)
+
+
+def _span(stored: pd.DataFrame, symbols: Sequence[str], session: date, history: History) -> tuple[date, date]:
+    days = stored.loc[stored["symbol"].isin(symbols), "session"]
+    return min(days.min(), _history_start(session, history)), max(days.max(), session)
+
+
+def _fetched_whole(
+    market_data: MarketData,
+    symbols: Sequence[str],
+    fetched: tuple[pd.DataFrame, pd.DataFrame],
+    span: tuple[date, date],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    others = (rows[~rows["symbol"].isin(symbols)] for rows in fetched)
+    whole = bars_domain.quarantine(_fetched(market_data, symbols, *span))
+    good, refused = (pd.concat(parts, ignore_index=True) for parts in zip(others, whole, strict=True))
+    return good, refused
 
 
 def _fetched(market_data: MarketData, symbols: Sequence[str], first: date, last: date) -> pd.DataFrame:
