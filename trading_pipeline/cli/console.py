@@ -11,11 +11,13 @@ from trading_pipeline.domain.errors import PipelineError
 
 MOST_LINES = 30
 LONGEST_SILENCE = 1.5
+WIDTH_OF_FILES = 140
 
 
 def answers() -> Console:
-    """Return the console of answers."""
-    return Console(highlight=False)
+    """Return the console of answers; wide enough for tables where nobody says how wide it is."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH_OF_FILES)
 
 
 def notices() -> Console:

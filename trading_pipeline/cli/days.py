@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from trading_pipeline.application.execution import plan_in_force
+from trading_pipeline.application.planning import valued_at
 from trading_pipeline.cli.workshop import Graph, failure_of
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import InvalidInput
@@ -21,7 +22,12 @@ DECIDE_AFTER_CLOSE = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Day:
-    """What one execution session brought; ``trouble`` is empty when all went as it should."""
+    """What one execution session brought.
+
+    ``turnover`` is what was traded as a fraction of equity, ``equity`` dollars
+    at the session's close; None where not known. ``trouble`` is empty when all
+    went as it should.
+    """
 
     session: date
     signals: str
@@ -62,7 +68,7 @@ class Days:
         decided_on = sessions.last_completed_session(self._graph.world.clock.now())
         session = sessions.next_session(decided_on)
         trouble = self._decided(decided_on) or self._placed(session)
-        return self._day(session, trouble, self._broker_equity())
+        return self._day(session, trouble, float(self._graph.world.portfolio().equity))
 
     def _decided(self, session: date) -> str:
         world = self._graph.world
@@ -103,9 +109,6 @@ class Days:
     def _signals(self, session: date) -> str:
         shares = self._graph.world.settings.strategies.capital_shares
         return "\n".join(f"{name}: {_weights(self._rows(f'{name}_signal', session))}" for name in shares)
-
-    def _broker_equity(self) -> float:
-        return float(self._graph.world.portfolio().equity)
 
     def _snapshot_equity(self, session: date) -> float | None:
         snapshot = self._rows("portfolio_snapshot", session)
@@ -168,7 +171,15 @@ class SimulatedDays(Days):
         later = self._snapshot_equity(session)
         if later is not None:
             return later
-        return self._broker_equity() if self._control.now() == decision_time(session) else None
+        return self._closing_equity(session) if self._control.now() == decision_time(session) else None
+
+    def _closing_equity(self, session: date) -> float:
+        # At the closes of the bars, as the next decision will value it: the broker rounds its prices to the tick.
+        from trading_pipeline.defs.assets.orders import closes
+
+        portfolio = self._graph.world.portfolio()
+        bars = self._graph.world.market_data.daily_bars(sorted(portfolio.positions), session, session)
+        return float(valued_at(portfolio, closes(bars)).equity)
 
 
 def _weights(signal: "pd.DataFrame") -> str:

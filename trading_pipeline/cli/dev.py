@@ -35,6 +35,7 @@ def dev(
 
     choice = chosen(settings_file, home, bars)
     _refuse_taken(port)
+    choice.home.prepared()
     with ExitStack() as stack:
         if choice.settings.mode is Mode.SIMULATED:
             _simulator(choice, stack)
@@ -71,7 +72,11 @@ def _simulator(choice: "Choice", stack: ExitStack) -> None:
 def _process(*command: str, choice: "Choice") -> Iterator["subprocess.Popen[bytes]"]:
     # The programs lie beside this interpreter, whether or not its folder is on the search path.
     program = Path(sys.executable).with_name(command[0])
-    environment = {**os.environ, "DAGSTER_HOME": str(choice.home.dagster), "DAGSTER_DISABLE_TELEMETRY": "1"}
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(choice.home.dagster),
+        "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "ignore"),
+    }
     arguments = [str(program), *command[1:], "-w", str(_workspace(choice))]
     # A session of its own: what Dagster starts below it ends with it.
     child = subprocess.Popen(arguments, env=environment, start_new_session=True)  # noqa: S603 - our own programs

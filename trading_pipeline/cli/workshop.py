@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BARS_VARIABLE = "TRADING_PIPELINE__SIMULATOR__BARS"
 LAUNCHER_TAG = "trading_pipeline/launched_by"
 LAUNCHER = "trading-pipeline run"
+MARKET_TAG = "trading_pipeline/market"
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,15 @@ def chosen(settings_file: Path | None, home: Path | None, bars: Path | None) -> 
     os.environ.update({name: str(path.absolute()) for name, path in options.items() if path is not None})
     settings = load_settings(None, os.environ).settings
     root = Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)
-    return Choice(settings, home_of(settings, root).prepared())
+    return Choice(settings, home_of(settings, root))
 
 
 @contextmanager
 def held(home: Home, progress: "Progress") -> Iterator[None]:
-    """Hold the folder while the block lasts; whoever comes second is told who holds it, and waits."""
+    """Prepare the folder and hold it while the block lasts; whoever comes second is told who holds it, and waits."""
     from filelock import FileLock, Timeout
 
+    home.prepared()
     lock, owner = FileLock(home.lock), home.lock.with_suffix(".owner")
     try:
         lock.acquire(timeout=0)
@@ -132,7 +134,7 @@ class Graph:
         return definition.execute_in_process(
             instance=self.instance,
             partition_key=partition_key,
-            tags={LAUNCHER_TAG: LAUNCHER, **(tags or {})},
+            tags={LAUNCHER_TAG: LAUNCHER, MARKET_TAG: self.world.market, **(tags or {})},
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )

@@ -1,0 +1,181 @@
+"""``run`` as a person uses it: real processes, the real simulator, a folder of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+from datetime import date
+
+import pytest
+
+from trading_pipeline.adapters.storage.tables import DeltaTables
+
+THROUGH = "2026-07-31"
+DECIDED_ON = date(2026, 7, 30)
+TABLES = ("bars", "indicators", "nuclear_signal", "tecl_signal", "allocation", "order_plan", "approved_orders", "fills")
+SHORT = ("--through", THROUGH, "--sessions", "1")
+
+
+def world_of(home):
+    [folder] = home.glob("simulated-*")
+    return folder
+
+
+def orders_at_the_broker(home):
+    return rows(world_of(home) / "simulator" / "simulator.db", "SELECT client_order_id, symbol, side FROM orders")
+
+
+def intents(home):
+    return rows(world_of(home) / "journal.sqlite", "SELECT client_order_id FROM intents")
+
+
+def rows(database, query):
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        return connection.execute(query).fetchall()
+
+
+def versions(home):
+    tables = DeltaTables(str(world_of(home) / "tables"))
+    return {name: tables.version(name) for name in TABLES}
+
+
+def fills(home):
+    return DeltaTables(str(world_of(home) / "tables")).read("fills")
+
+
+def wait_for(process, happened):
+    while process.poll() is None:
+        if happened():
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+    return happened()
+
+
+@pytest.fixture(scope="module")
+def finished(done, tmp_path_factory):
+    home = tmp_path_factory.mktemp("finished")
+    said = done("run", "--home", home, "--through", THROUGH, "--sessions", "2")
+    assert said.returncode == 0, said.stderr
+    return home, said
+
+
+def test_the_line_runs_from_bars_to_fills_and_shows_what_happened(finished):
+    home, said = finished
+
+    assert {"buy", "sell"} <= set(fills(home)["side"])
+    for word in ("synthetic", "2026-07-30", THROUGH, "nuclear:", "tecl:", "bought", "sold", "trading-pipeline dev"):
+        assert word in said.stdout
+    assert "Warning" not in said.stderr
+
+
+def test_a_second_run_trades_nothing_writes_nothing_and_shows_the_same(finished, done):
+    home, first = finished
+    before = versions(home), orders_at_the_broker(home)
+
+    second = done("run", "--home", home, "--through", THROUGH, "--sessions", "2")
+
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == first.stdout
+    assert (versions(home), orders_at_the_broker(home)) == before
+
+
+def test_time_does_not_run_backwards(finished, done):
+    home, _ = finished
+
+    said = done("run", "--home", home, "--through", "2026-07-01", "--sessions", "1")
+
+    assert said.returncode == 1
+    assert "time does not run backwards" in said.stderr
+    assert "--home" in said.stderr
+
+
+def test_wrong_keys_are_said_to_be_wrong(finished, started, done):
+    home, _ = finished
+    dev = started("dev", "--home", home, "--port", free_port())
+    advertised = world_of(home) / "simulator" / "simulator.json"
+    assert wait_for(dev, advertised.exists), dev.stderr.read()
+    known = json.loads(advertised.read_text())
+    advertised.write_text(json.dumps({**known, "secret_key": "not-the-key"}))
+
+    said = done("run", "--home", home, "--through", THROUGH)
+    os.killpg(dev.pid, signal.SIGTERM)
+    dev.communicate(timeout=60)
+
+    assert said.returncode == 1
+    assert "401" in said.stderr
+    assert "keys" in said.stderr
+    assert "not-the-key" not in said.stderr
+
+
+def test_two_runs_at_once_end_with_one_set_of_orders(started, tmp_path):
+    both = [started("run", "--home", tmp_path, *SHORT) for _ in range(2)]
+
+    said = [process.communicate(timeout=300) for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said[0][0] == said[1][0]
+    assert any("waiting for process" in errors for _, errors in said)
+    placed = orders_at_the_broker(tmp_path)
+    assert {order[0] for order in placed} == {intent[0] for intent in intents(tmp_path)}
+    assert len({(symbol, side) for _, symbol, side in placed}) == len(placed)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(lambda home: any(home.glob("simulated-*/objects/plans/*/*/*.json")), id="the plan is stored"),
+        pytest.param(lambda home: bool(journalled(home, "submitting")), id="the first order leaves"),
+        pytest.param(lambda home: bool(journalled(home, "filled")), id="the first order is filled"),
+    ],
+)
+def test_a_run_that_is_killed_is_finished_by_the_next(started, done, tmp_path, moment):
+    first = started("run", "--home", tmp_path, *SHORT)
+    assert wait_for(first, lambda: moment(tmp_path))
+    first.kill()
+    first.communicate()
+
+    second = done("run", "--home", tmp_path, *SHORT)
+
+    assert second.returncode == 0, second.stderr
+    placed = [order[0] for order in orders_at_the_broker(tmp_path)]
+    assert sorted(placed) == sorted(intent[0] for intent in intents(tmp_path))
+    assert len(fills(tmp_path)) == len(placed)
+    assert set(fills(tmp_path)["session"]) == {DECIDED_ON}
+
+
+def journalled(home, state):
+    try:
+        [journal] = home.glob("simulated-*/journal.sqlite")
+        return rows(journal, f"SELECT 1 FROM events WHERE state = '{state}'")  # noqa: S608 - a state of ours
+    except (ValueError, sqlite3.Error):
+        return []
+
+
+def test_the_same_line_runs_on_real_bars(shared_folder, done, tmp_path):
+    said = done("run", "--home", tmp_path, "--bars", shared_folder / "data" / "bars.parquet", *SHORT)
+
+    assert said.returncode == 0, said.stderr
+    assert len(fills(tmp_path))
+    assert "unavailable" not in said.stdout
+    assert "synthetic" not in said.stdout
+
+
+def test_an_unavailable_strategy_says_which_symbol_and_indicator_was_missing(shared_folder, done, tmp_path):
+    bars = shared_folder / "data" / "bars.parquet"
+
+    said = done("run", "--home", tmp_path, "--bars", bars, "--through", "2019-06-28", "--sessions", "1")
+
+    assert said.returncode == 0, said.stderr
+    assert "tecl: unavailable, rsi(KMLM,10)" in said.stdout
+    assert "nuclear: unavailable" not in said.stdout
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

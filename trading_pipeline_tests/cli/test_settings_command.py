@@ -1,0 +1,33 @@
+from typer.testing import CliRunner
+
+from trading_pipeline.cli.app import app
+
+
+def shown(*arguments, **environment):
+    return CliRunner().invoke(app, ["settings", *map(str, arguments)], env=environment)
+
+
+def line_of(result, name):
+    [line] = [line for line in result.stdout.splitlines() if line.split()[:1] == [name]]
+    return line
+
+
+def test_every_setting_is_shown_with_its_value_and_source(tmp_path):
+    path = tmp_path / "mine.yml"
+    path.write_text("orders:\n  band: 0.02\n")
+
+    result = shown("--settings", path, TRADING_PIPELINE__RISK__MAX_ORDERS_PER_SESSION="7", COLUMNS="200")
+
+    assert result.exit_code == 0
+    assert " 7 " in line_of(result, "risk.max_orders_per_session")
+    assert "environment" in line_of(result, "risk.max_orders_per_session")
+    assert "0.02" in line_of(result, "orders.band")
+    assert "default" in line_of(result, "execution.max_attempts")
+
+
+def test_secrets_are_masked():
+    result = shown(APCA_API_KEY_ID="PKVERYSECRET", APCA_API_SECRET_KEY="even-more-secret", COLUMNS="200")
+
+    assert "********" in line_of(result, "broker.key_id")
+    assert "SECRET" not in result.stdout.replace("APCA_API_SECRET_KEY", "")
+    assert "even-more-secret" not in result.stdout
