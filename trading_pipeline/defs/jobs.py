@@ -8,25 +8,19 @@ DECIDE = "decide"
 PLACE_ORDERS = "place_orders"
 WARM_BARS = "warm_bars"
 
-# A process for each step is fifteen times slower than one for the run.
-_IN_PROCESS = dg.in_process_executor
-
 decide_job = dg.define_asset_job(
     DECIDE,
     selection=dg.AssetSelection.assets(*BEHIND_A_PLAN, "approved_orders"),
     description="After the close: from bars to the risk-checked plan of the next session.",
-    executor_def=_IN_PROCESS,
 )
 place_orders_job = dg.define_asset_job(
     PLACE_ORDERS,
     selection=dg.AssetSelection.assets("fills"),
     description="In the execution window: place the session's approved orders. Launched by order_placement_sensor.",
-    executor_def=_IN_PROCESS,
 )
 warm_bars_job = dg.define_asset_job(
     WARM_BARS,
     selection=dg.AssetSelection.assets("bars"),
     description="Before the open: fetch the last session's bars once more, so that nothing has to wait for them.",
-    executor_def=_IN_PROCESS,
 )
 JOBS = (decide_job, place_orders_job, warm_bars_job)

@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 import pyarrow as pa
 
+from dbt_like_checks.contract import Column, contract
 from trading_pipeline.adapters.storage.schemas import table_schema
 
 MOST_ROWS_SHOWN = 60
@@ -21,8 +22,19 @@ _COLUMN_TYPES = {
 
 
 def column_schema(table: str) -> dg.TableSchema:
-    """Return the table's columns as Dagster shows them."""
-    return dg.TableSchema([dg.TableColumn(name, _type(kind)) for name, kind in table_schema(table).columns.items()])
+    """Return the table's columns as Dagster shows them: type as stored, meaning and unit as the contract says."""
+    meanings = {column.name: _meaning(column) for column in contract(contract_name(table)).columns}
+    columns = table_schema(table).columns.items()
+    return dg.TableSchema([dg.TableColumn(name, _type(kind), meanings.get(name)) for name, kind in columns])
+
+
+def contract_name(table: str) -> str:
+    """Return the name of the contract that a table keeps: its own, or that of every strategy's signals."""
+    return "signals" if table.endswith("_signal") else table
+
+
+def _meaning(column: Column) -> str:
+    return f"{column.meaning} ({column.unit})" if column.unit else column.meaning
 
 
 def definition_metadata(table: str) -> dict[str, Any]:
@@ -31,11 +43,18 @@ def definition_metadata(table: str) -> dict[str, Any]:
 
 
 def materialised(
-    context: dg.AssetExecutionContext, frame: pd.DataFrame, metadata: Mapping[str, Any]
+    context: dg.AssetExecutionContext,
+    frame: pd.DataFrame,
+    metadata: Mapping[str, Any],
+    content: pd.DataFrame | None = None,
 ) -> dg.Output[pd.DataFrame]:
-    """Return the frame with what a person wants to see of it, and a data version that its content decides."""
+    """Return the frame with what a person wants to see of it, and a data version that its content decides.
+
+    ``content`` is what readers of the partition are given, where that is more than the frame.
+    """
     # Through the context: as an argument of Output it is still in beta and warns at every materialisation.
-    context.set_data_version(context.asset_key, dg.DataVersion(content_hash(frame)))
+    version = content_hash(frame if content is None else content)
+    context.set_data_version(context.asset_key, dg.DataVersion(version))
     return dg.Output(frame, metadata=dict(metadata))
 
 

@@ -39,7 +39,10 @@ def session_of(partition_key: str) -> date:
     try:
         session = date.fromisoformat(partition_key)
     except ValueError:
-        raise InvalidInput(f"a partition is named by a session such as 2026-07-31, was {partition_key!r}") from None
+        session = None
+    # ISO has other spellings of a date; they name no partition.
+    if session is None or str(session) != partition_key:
+        raise InvalidInput(f"a partition is named by a session such as 2026-07-31, was {partition_key!r}")
     if not sessions.is_session(session):
         raise InvalidInput(f"{session} is not a session of the New York Stock Exchange; choose one of the partitions")
     return session

@@ -117,9 +117,12 @@ class TradingWorld:
         return AlpacaMarketData(data_api(self.endpoint.keys, self.endpoint.connection), self.clock, options)
 
     @property
-    def synthetic(self) -> bool:
-        """Tell whether the market is generated, so that it is labelled so wherever it is shown."""
-        return self.settings.mode is Mode.SIMULATED and self.settings.simulator.bars is None
+    def market(self) -> str:
+        """Where prices come from, said wherever they are shown: a generated market is synthetic."""
+        if self.settings.mode is not Mode.SIMULATED:
+            return f"Alpaca, {self.settings.mode} account"
+        bars = self.settings.simulator.bars
+        return "synthetic" if bars is None else f"simulated on {bars.name}"
 
     @property
     def venue(self) -> Venue:

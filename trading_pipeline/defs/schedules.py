@@ -47,11 +47,11 @@ def decide_after_close(after_close: timedelta) -> dg.ScheduleDefinition:
         job=decide_job,
         cron_schedule=[_weekdays_at(close, after_close) for close in CLOSES],
         execution_timezone=str(NEW_YORK),
+        description="Decides the next session's orders after the close, which is at 13:00 New York on half days.",
         required_resource_keys={"world"},
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def decide_after_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """Decides the next session's orders after the close, which is at 13:00 New York on half days."""
         return _requested(context, decision_due(context.scheduled_execution_time, after_close))
 
     return decide_after_close
@@ -64,11 +64,11 @@ def warm_bars_before_open(before_open: timedelta) -> dg.ScheduleDefinition:
         job=warm_bars_job,
         cron_schedule=_weekdays_at(OPEN, -before_open),
         execution_timezone=str(NEW_YORK),
+        description="Fetches the last session's bars once more before the open, so that nothing waits for them.",
         required_resource_keys={"world"},
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def warm_bars_before_open(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """Fetches the last session's bars once more before the open."""
         return _requested(context, warming_due(context.scheduled_execution_time, before_open))
 
     return warm_bars_before_open

@@ -97,17 +97,16 @@ def order_placement_sensor(interval_seconds: int) -> dg.SensorDefinition:
 
     @dg.sensor(
         job=place_orders_job,
+        description=(
+            "Launches place_orders for the executable plan of the current session, once an attempt: only inside the "
+            "execution window of the broker's clock, when the trading state allows it and every blocking check of "
+            "the plan's lineage passed."
+        ),
         required_resource_keys={"world"},
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def order_placement_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """Launches place_orders for the executable plan of the current session, once an attempt.
-
-        Only inside the execution window of the broker's clock, when the
-        trading state allows it and every blocking check of the plan's lineage
-        passed.
-        """
         world: TradingWorld = context.resources.world
         try:
             due = placement_due(world, context.instance)

@@ -6,6 +6,7 @@ import pandas as pd
 from trading_pipeline.application.decision import consolidated
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.signals import signal_name
+from trading_pipeline.defs.io_manager import VERSION_BEFORE
 from trading_pipeline.defs.partitions import session_of, session_partitions
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
@@ -36,9 +37,9 @@ def allocation(context: dg.AssetExecutionContext, **signals: pd.DataFrame) -> dg
     """
     world: TradingWorld = context.resources.world
     session = session_of(context.partition_key)
-    before = world.tables.read(
-        "allocation", sessions.previous_session(session, REMEMBERED_SESSIONS), sessions.previous_session(session)
-    )
+    version = world.tables.version("allocation")
+    first, last = sessions.previous_session(session, REMEMBERED_SESSIONS), sessions.previous_session(session)
+    before = world.tables.read("allocation", first, last, version)
     target = consolidated(session, list(signals.values()), before, world.settings.strategies)
     frame = to_frame(target)
     weights = pd.DataFrame(
@@ -54,5 +55,6 @@ def allocation(context: dg.AssetExecutionContext, **signals: pd.DataFrame) -> dg
             "cash": target.cash,
             "symbols": len(weights),
             "undecided": target.is_undecided,
+            VERSION_BEFORE: -1 if version is None else version,
         },
     )

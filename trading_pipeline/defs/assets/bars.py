@@ -1,13 +1,14 @@
 """Group market_data: what may be traded, and the bars of the session."""
 
+from datetime import date
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from trading_pipeline.application.ingestion import ingest, refuse_too_many_missing
+from trading_pipeline.application.ingestion import KEY, ingest, refuse_too_many_missing
 from trading_pipeline.defs import metadata
-from trading_pipeline.defs.io_manager import UPSERT, WRITE
+from trading_pipeline.defs.io_manager import UPSERT, VERSION_BEFORE, WRITE
 from trading_pipeline.defs.partitions import session_of, session_partitions
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
@@ -79,7 +80,8 @@ def bars(context: dg.AssetExecutionContext) -> dg.Output[pd.DataFrame]:
     """
     world: TradingWorld = context.resources.world
     session = session_of(context.partition_key)
-    stored = world.tables.read("bars", first=sessions.previous_session(session, world.history.look_back))
+    version = world.tables.version("bars")
+    stored = world.tables.read("bars", version=version)
     ingested = ingest(world.market_data, stored, session, world.symbols, world.history, world.clock.now())
     _quarantine(ingested.refused, world)
     tolerated = float(world.settings.market_data.max_missing_symbols)
@@ -93,9 +95,18 @@ def bars(context: dg.AssetExecutionContext) -> dg.Output[pd.DataFrame]:
             "missing_symbols": ", ".join(ingested.missing) or "none",
             "restated_symbols": ", ".join(ingested.restated) or "none",
             "quarantined_rows": len(ingested.refused),
-            "market": "synthetic" if world.synthetic else "real",
+            "market": world.market,
+            VERSION_BEFORE: -1 if version is None else version,
         },
+        _behind(session, stored, ingested.changes, world.history.look_back),
     )
+
+
+def _behind(session: date, stored: pd.DataFrame, changes: pd.DataFrame, look_back: int) -> pd.DataFrame:
+    # Fetching again what has not changed must not make everything downstream look stale.
+    known = pd.concat([stored, changes]).drop_duplicates(KEY, keep="last")
+    first = sessions.previous_session(session, look_back)
+    return known[(known["session"] >= first) & (known["session"] <= session)].sort_values(KEY, ignore_index=True)
 
 
 def _quarantine(refused: pd.DataFrame, world: TradingWorld) -> None:
