@@ -53,6 +53,8 @@ def done():
     """Run a command to its end and return what it said."""
 
     def run(*arguments, **environment):
-        return subprocess.run(**command(*arguments, **environment), capture_output=True, timeout=3 * DEADLINE, check=False)
+        return subprocess.run(
+            **command(*arguments, **environment), capture_output=True, timeout=3 * DEADLINE, check=False
+        )
 
     return run
