@@ -19,7 +19,7 @@ ui: $(READY)
 
 test: lint
 	$(BIN)/coverage erase
-	PYTHONWARNINGS= $(BIN)/pytest -n 2 --dist worksteal --durations=10 --cov --cov-report= $(ARGS)
+	PYTHONWARNINGS= $(BIN)/coverage run -m pytest -n 2 --dist worksteal --durations=10 $(ARGS)
 	$(BIN)/python -m trading_pipeline_tests.coverage_floor
 
 test-full: export FULL = 1
