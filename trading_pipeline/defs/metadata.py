@@ -12,7 +12,6 @@ from dbt_like_checks.contract import Column, contract
 from trading_pipeline.adapters.storage.schemas import table_schema
 
 MOST_ROWS_SHOWN = 60
-OWNERS = ["team:trading"]
 _COLUMN_TYPES = {
     "date32[day]": "date",
     "double": "float",

@@ -6,8 +6,9 @@ import pandas as pd
 from trading_pipeline.application.decision import consolidated
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.signals import signal_name
+from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.io_manager import VERSION_BEFORE
-from trading_pipeline.defs.partitions import session_of, session_partitions
+from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.allocation import to_frame
@@ -18,17 +19,7 @@ GROUP = "allocation"
 REMEMBERED_SESSIONS = 60
 
 
-@dg.asset(
-    group_name=GROUP,
-    partitions_def=session_partitions(),
-    ins={name: dg.AssetIn(key=signal_name(name)) for name in STRATEGIES},
-    required_resource_keys={"world"},
-    io_manager_key="tables",
-    kinds={"deltalake"},
-    owners=metadata.OWNERS,
-    code_version="1",
-    metadata=metadata.definition_metadata("allocation"),
-)
+@table_asset("allocation", GROUP, ins={name: dg.AssetIn(key=signal_name(name)) for name in STRATEGIES})
 def allocation(context: dg.AssetExecutionContext, **signals: pd.DataFrame) -> dg.Output[pd.DataFrame]:
     """Target weights of the whole account: every strategy's weights times its share of capital, and cash.
 

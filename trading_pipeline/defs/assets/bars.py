@@ -8,8 +8,9 @@ import pandas as pd
 
 from trading_pipeline.application.ingestion import KEY, ingest, refuse_too_many_missing
 from trading_pipeline.defs import metadata
+from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.io_manager import UPSERT, VERSION_BEFORE, WRITE
-from trading_pipeline.defs.partitions import session_of, session_partitions
+from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.instruments import catalogue
@@ -17,16 +18,7 @@ from trading_pipeline.domain.instruments import catalogue
 GROUP = "market_data"
 
 
-@dg.asset(
-    group_name=GROUP,
-    partitions_def=session_partitions(),
-    required_resource_keys={"world"},
-    io_manager_key="tables",
-    kinds={"alpaca", "deltalake"},
-    owners=metadata.OWNERS,
-    code_version="1",
-    metadata=metadata.definition_metadata("asset_catalog"),
-)
+@table_asset("asset_catalog", GROUP, "alpaca")
 def asset_catalog(context: dg.AssetExecutionContext) -> dg.Output[pd.DataFrame]:
     """What the broker lets us do with each symbol that the strategies read, and what kind of fund it is."""
     world: TradingWorld = context.resources.world
@@ -61,16 +53,7 @@ def catalog_frame(world: TradingWorld, partition_key: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values("symbol", ignore_index=True)
 
 
-@dg.asset(
-    group_name=GROUP,
-    partitions_def=session_partitions(),
-    required_resource_keys={"world"},
-    io_manager_key="tables",
-    kinds={"alpaca", "deltalake"},
-    owners=metadata.OWNERS,
-    code_version="1",
-    metadata={**metadata.definition_metadata("bars"), WRITE: UPSERT},
-)
+@table_asset("bars", GROUP, "alpaca", metadata={WRITE: UPSERT})
 def bars(context: dg.AssetExecutionContext) -> dg.Output[pd.DataFrame]:
     """Daily bars through the session, adjusted for splits and dividends; completed sessions only.
 

@@ -6,25 +6,17 @@ import pandas as pd
 from trading_pipeline.application import execution
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.orders import is_backfill
+from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.checks import blocking_checks, verified
 from trading_pipeline.defs.lineage import PLAN_ID, broken_promises
-from trading_pipeline.defs.partitions import session_of, session_partitions
+from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain.errors import BrokenContract, DataError, OutsideExecutionWindow
 
 GROUP = "fills"
 
 
-@dg.asset(
-    group_name=GROUP,
-    partitions_def=session_partitions(),
-    required_resource_keys={"world"},
-    io_manager_key="tables",
-    kinds={"alpaca", "deltalake"},
-    owners=metadata.OWNERS,
-    code_version="1",
-    metadata=metadata.definition_metadata("fills"),
-)
+@table_asset("fills", GROUP, "alpaca")
 def fills(context: dg.AssetExecutionContext, approved_orders: pd.DataFrame) -> dg.Output[pd.DataFrame]:
     """Places the session's approved orders and records what was executed.
 

@@ -5,25 +5,17 @@ import pandas as pd
 
 from trading_pipeline.application.decision import panel_of, sessions_needed
 from trading_pipeline.defs import metadata
+from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.io_manager import SESSIONS
-from trading_pipeline.defs.partitions import session_of, session_partitions
+from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain.strategies import STRATEGIES
 
 GROUP = "indicators"
+HISTORY = dg.AssetIn(metadata={SESSIONS: sessions_needed(list(STRATEGIES.values()))})
 
 
-@dg.asset(
-    group_name=GROUP,
-    partitions_def=session_partitions(),
-    ins={"bars": dg.AssetIn(metadata={SESSIONS: sessions_needed(list(STRATEGIES.values()))})},
-    required_resource_keys={"world"},
-    io_manager_key="tables",
-    kinds={"pandas", "deltalake"},
-    owners=metadata.OWNERS,
-    code_version="1",
-    metadata=metadata.definition_metadata("indicators"),
-)
+@table_asset("indicators", GROUP, "pandas", ins={"bars": HISTORY})
 def indicators(context: dg.AssetExecutionContext, bars: pd.DataFrame) -> dg.Output[pd.DataFrame]:
     """The readings behind the session's decision: relative strength, averages, returns, deviations.
 

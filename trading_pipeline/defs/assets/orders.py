@@ -12,9 +12,10 @@ from trading_pipeline.application import planning, plans
 from trading_pipeline.application.decision import newest
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.signals import signal_name
+from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.checks import verified
 from trading_pipeline.defs.lineage import PLAN_ID, lineage_of
-from trading_pipeline.defs.partitions import session_of, session_partitions
+from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import allocation as allocations
 from trading_pipeline.domain import sessions
@@ -71,16 +72,7 @@ def tradability_of(catalog: pd.DataFrame) -> dict[str, Asset]:
     }
 
 
-@dg.asset(
-    group_name=GROUP,
-    partitions_def=session_partitions(),
-    required_resource_keys={"world"},
-    io_manager_key="tables",
-    kinds={"alpaca", "deltalake"},
-    owners=metadata.OWNERS,
-    code_version="1",
-    metadata=metadata.definition_metadata("portfolio_snapshot"),
-)
+@table_asset("portfolio_snapshot", GROUP, "alpaca")
 def portfolio_snapshot(
     context: dg.AssetExecutionContext, bars: pd.DataFrame, asset_catalog: pd.DataFrame
 ) -> dg.Output[pd.DataFrame]:
@@ -129,16 +121,7 @@ def model_portfolio_of(world: TradingWorld, session: "date", bars: pd.DataFrame,
     return plans.model_portfolio(target, closes(bars), instruments_of(catalog), equity, as_of)
 
 
-@dg.asset(
-    group_name=GROUP,
-    partitions_def=session_partitions(),
-    required_resource_keys={"world"},
-    io_manager_key="tables",
-    kinds={"deltalake"},
-    owners=metadata.OWNERS,
-    code_version="1",
-    metadata=metadata.definition_metadata("order_plan"),
-)
+@table_asset("order_plan", GROUP)
 def order_plan(
     context: dg.AssetExecutionContext,
     allocation: pd.DataFrame,
@@ -183,16 +166,7 @@ def _number(world: TradingWorld, snapshot: pd.DataFrame, session: "date") -> pla
     return plans.next_number(world.plans, account, session, hypothetical=source == "model")
 
 
-@dg.asset(
-    group_name=GROUP,
-    partitions_def=session_partitions(),
-    required_resource_keys={"world"},
-    io_manager_key="tables",
-    kinds={"deltalake"},
-    owners=metadata.OWNERS,
-    code_version="1",
-    metadata=metadata.definition_metadata("approved_orders"),
-)
+@table_asset("approved_orders", GROUP)
 def approved_orders(
     context: dg.AssetExecutionContext,
     order_plan: pd.DataFrame,

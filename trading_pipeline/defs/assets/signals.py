@@ -5,7 +5,7 @@ import pandas as pd
 
 from trading_pipeline.application.decision import signal_of
 from trading_pipeline.defs import metadata
-from trading_pipeline.defs.partitions import session_partitions
+from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain.indicators import IndicatorPanel
 from trading_pipeline.domain.signals import to_frame
@@ -22,18 +22,7 @@ def signal_name(strategy: str) -> str:
 def signal_asset(strategy: Strategy) -> dg.AssetsDefinition:
     """Return the asset that holds what ``strategy`` wants each session."""
 
-    @dg.asset(
-        name=signal_name(strategy.name),
-        description=f"{strategy.title}: {strategy.description}",
-        group_name=GROUP,
-        partitions_def=session_partitions(),
-        required_resource_keys={"world"},
-        io_manager_key="tables",
-        kinds={"deltalake"},
-        owners=metadata.OWNERS,
-        code_version="1",
-        metadata=metadata.definition_metadata(signal_name(strategy.name)),
-    )
+    @table_asset(signal_name(strategy.name), GROUP, description=f"{strategy.title}: {strategy.description}")
     def signal(context: dg.AssetExecutionContext, indicators: pd.DataFrame) -> dg.Output[pd.DataFrame]:
         world: TradingWorld = context.resources.world
         decided = signal_of(strategy, IndicatorPanel.from_frame(indicators), world.smoothing)
