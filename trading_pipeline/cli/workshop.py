@@ -35,7 +35,7 @@ class Choice:
 def chosen(settings_file: Path | None, home: Path | None, bars: Path | None) -> Choice:
     """Return settings and folder for the options of a command, and put the options into the environment."""
     options = {FILE_VARIABLE: settings_file, HOME_VARIABLE: home, BARS_VARIABLE: bars}
-    os.environ.update({name: str(path.absolute()) for name, path in options.items() if path is not None})
+    os.environ.update({name: str(path.resolve()) for name, path in options.items() if path is not None})
     settings = load_settings(None, os.environ).settings
     root = Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)
     return Choice(settings, home_of(settings, root))

@@ -109,5 +109,6 @@ def _market(settings: Settings) -> str:
         return settings.mode.value
     if settings.simulator.bars is None:
         return f"simulated-generated-{settings.simulator.seed}"
-    path = settings.simulator.bars.absolute()
+    # However the file is spelled, it is one market.
+    path = settings.simulator.bars.resolve()
     return f"simulated-{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"

@@ -87,3 +87,11 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path):
 
     with pytest.raises(InvalidInput, match="cannot be written"):
         Home(tmp_path / "home").prepared()
+
+
+def test_one_file_of_bars_is_one_market_however_it_is_spelled(tmp_path):
+    (tmp_path / "bars.csv").touch()
+    (tmp_path / "aside").mkdir()
+    spellings = [tmp_path / "bars.csv", tmp_path / "aside" / ".." / "bars.csv"]
+
+    assert len({home(tmp_path, bars=path).folder for path in spellings}) == 1
