@@ -25,23 +25,9 @@ from trading_pipeline.domain.orders import (
     TimeInForce,
     client_order_id,
 )
+from trading_pipeline_tests.builders import TurnedClock
 
 NOW = datetime(2026, 7, 31, 21, 0, tzinfo=UTC)
-
-
-@dataclass
-class TurnedClock:
-    """A clock that moves only when it is told to, or waited on."""
-
-    instant: datetime = NOW
-    waits: list[float] = field(default_factory=list)
-
-    def now(self) -> datetime:
-        return self.instant
-
-    def wait(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        self.instant += timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -162,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def clock() -> TurnedClock:
-    return TurnedClock()
+    return TurnedClock(NOW)
 
 
 @pytest.fixture
