@@ -20,14 +20,32 @@ def command(*arguments: object, **environment: str) -> dict:
     return {"args": [str(program), *map(str, arguments)], "env": {**kept, **environment}, "text": True}
 
 
+class Started(subprocess.Popen):
+    """A running command; its words go to files, for a full pipe stops it and one left behind holds a pipe open."""
+
+    def __init__(self, folder: Path, *arguments: object, **environment: str) -> None:
+        self._folder = folder
+        with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
+            super().__init__(**command(*arguments, **environment), stdout=stdout, stderr=stderr, start_new_session=True)
+
+    def said(self) -> subprocess.CompletedProcess:
+        """Return what it has said so far."""
+        words = [(self._folder / name).read_text() for name in ("stdout", "stderr")]
+        return subprocess.CompletedProcess(self.args, self.poll(), *words)
+
+    def finished(self, deadline: float = DEADLINE) -> subprocess.CompletedProcess:
+        """Wait for its end and return what it said."""
+        self.wait(deadline)
+        return self.said()
+
+
 @pytest.fixture(scope="session")
-def started():
+def started(tmp_path_factory):
     """Start a command and return its process; whatever still runs at the end is ended."""
     processes = []
 
     def start(*arguments, **environment):
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        processes.append(subprocess.Popen(**command(*arguments, **environment), **pipes, start_new_session=True))
+        processes.append(Started(tmp_path_factory.mktemp("said"), *arguments, **environment))
         return processes[-1]
 
     yield start
@@ -43,18 +61,14 @@ def end(process):
             process.wait(DEADLINE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-    # Never read to the end: a process left behind would hold the pipe open for ever.
-    process.stdout.close()
-    process.stderr.close()
+            process.wait()
 
 
 @pytest.fixture(scope="session")
-def done():
+def done(started):
     """Run a command to its end and return what it said."""
 
     def run(*arguments, **environment):
-        return subprocess.run(
-            **command(*arguments, **environment), capture_output=True, timeout=3 * DEADLINE, check=False
-        )
+        return started(*arguments, **environment).finished(2 * DEADLINE)
 
     return run

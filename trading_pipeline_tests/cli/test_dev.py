@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,17 +10,9 @@ import subprocess
 import pytest
 import requests
 
+from trading_pipeline_tests import browser
+
 PATIENCE = 120
-QUIET = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 def free_port():
@@ -53,7 +44,7 @@ def wait_until_it_serves(process, url):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.2)
             break
-    raise AssertionError(process.communicate()[1])
+    raise AssertionError(process.said().stderr)
 
 
 @pytest.fixture(scope="module")
@@ -71,27 +62,16 @@ def test_the_ui_knows_the_graph(opened):
     assert set(groups(url).values()) == {"market_data", "indicators", "signals", "allocation", "orders", "fills"}
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed here")
+@pytest.mark.skipif(not browser.is_installed(), reason="chromium is not installed here")
 def test_an_analyst_reads_what_a_column_means_in_the_browser(opened, tmp_path):
     _, url, _ = opened
+    wanted = ("Target weights of the whole account", "Ticker to hold, or CASH")
 
-    page = subprocess.run(
-        [
-            "chromium",
-            *QUIET,
-            f"--user-data-dir={tmp_path}",
-            "--virtual-time-budget=30000",
-            "--dump-dom",
-            f"{url}/assets/allocation?view=overview",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=True,
-    ).stdout
+    with browser.opened_page(f"{url}/assets/allocation?view=overview", tmp_path) as page:
+        text = page.text_with(*wanted)
 
-    assert "Target weights of the whole account" in page
-    assert "Ticker to hold, or CASH" in page
+    for sentence in wanted:
+        assert sentence in text
 
 
 def test_a_signal_ends_everything_that_was_started(opened):
@@ -100,7 +80,7 @@ def test_a_signal_ends_everything_that_was_started(opened):
     simulator = json.loads(advertised.read_text())
 
     os.kill(process.pid, signal.SIGTERM)
-    process.communicate(timeout=PATIENCE)
+    process.wait(PATIENCE)
 
     for address in (url, simulator["url"]):
         with pytest.raises(requests.ConnectionError, match="refused"):

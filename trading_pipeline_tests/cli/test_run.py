@@ -96,13 +96,13 @@ def test_wrong_keys_are_said_to_be_wrong(finished, started, done):
     home, _ = finished
     dev = started("dev", "--home", home, "--port", free_port())
     advertised = world_of(home) / "simulator" / "simulator.json"
-    assert wait_for(dev, advertised.exists), dev.stderr.read()
+    assert wait_for(dev, advertised.exists), dev.said().stderr
     known = json.loads(advertised.read_text())
     advertised.write_text(json.dumps({**known, "secret_key": "not-the-key"}))
 
     said = done("run", "--home", home, "--through", THROUGH)
     os.killpg(dev.pid, signal.SIGTERM)
-    dev.communicate(timeout=60)
+    dev.wait(60)
 
     assert said.returncode == 1
     assert "401" in said.stderr
@@ -113,11 +113,11 @@ def test_wrong_keys_are_said_to_be_wrong(finished, started, done):
 def test_two_runs_at_once_end_with_one_set_of_orders(started, tmp_path):
     both = [started("run", "--home", tmp_path, *SHORT) for _ in range(2)]
 
-    said = [process.communicate(timeout=300) for process in both]
+    said = [process.finished(240) for process in both]
 
-    assert [process.returncode for process in both] == [0, 0], said
-    assert said[0][0] == said[1][0]
-    assert any("waiting for process" in errors for _, errors in said)
+    assert [one.returncode for one in said] == [0, 0], said
+    assert said[0].stdout == said[1].stdout
+    assert any("waiting for process" in one.stderr for one in said)
     placed = orders_at_the_broker(tmp_path)
     assert {order[0] for order in placed} == {intent[0] for intent in intents(tmp_path)}
     assert len({(symbol, side) for _, symbol, side in placed}) == len(placed)
@@ -135,7 +135,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(started, done, tmp_path, m
     first = started("run", "--home", tmp_path, *SHORT)
     assert wait_for(first, lambda: moment(tmp_path))
     first.kill()
-    first.communicate()
+    first.wait()
 
     second = done("run", "--home", tmp_path, *SHORT)
 
