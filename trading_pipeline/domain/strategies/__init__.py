@@ -13,12 +13,18 @@ from trading_pipeline.domain.strategies.tree import Node
 
 @dataclass(frozen=True)
 class Strategy:
-    """A named tree; ``name`` is how settings, tables and commands call it."""
+    """A named tree; ``name`` is how settings, tables and commands call it.
+
+    ``drift_threshold`` is None for a strategy that is rebalanced every session.
+    Otherwise its sleeve is left alone while no weight of it is further than
+    that (fraction of the sleeve) from the session's target.
+    """
 
     name: str
     title: str
     description: str
     tree: Node
+    drift_threshold: float | None = None
 
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
