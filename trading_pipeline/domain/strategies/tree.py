@@ -36,19 +36,28 @@ DAILY_RETURN = (Indicator.CUMULATIVE_RETURN, 1)
 class Expression:
     """Anything a tree is made of: equal by value, and hashed once, when it is built."""
 
-    _parts: tuple[object, ...]
+    parts: tuple[object, ...]
+    """What it was built of, in the order of its fields."""
     _hash: int
 
     def __post_init__(self) -> None:
         """Check the parts, then remember the hash, so that hashing a deep tree costs no walk through it."""
-        self._check()
         # What the dataclass has set so far: its fields, in their order.
         parts = tuple(vars(self).values())
-        object.__setattr__(self, "_parts", parts)
+        self._check()
+        object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "_hash", hash((type(self), *parts)))
 
     def _check(self) -> None:
         """Raise InvalidInput if the parts make no sense together."""
+
+    def inner(self) -> "Iterator[Expression]":
+        """Yield the expressions among the parts, in order."""
+        for part in self.parts:
+            if isinstance(part, Expression):
+                yield part
+            elif isinstance(part, tuple):
+                yield from (element for element in part if isinstance(element, Expression))
 
     def __hash__(self) -> int:
         """Return the hash made at construction."""
@@ -60,11 +69,11 @@ class Expression:
             return True
         if not isinstance(other, Expression) or type(self) is not type(other) or self._hash != other._hash:
             return False
-        return self._parts == other._parts
+        return self.parts == other.parts
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle the parts: hashes of strings differ from process to process, so it is built anew."""
-        return type(self), self._parts
+        return type(self), self.parts
 
 
 class Logical(Expression):
@@ -248,6 +257,10 @@ class InverseVolatility(Expression):
 
     def measures(self) -> tuple[Measure, ...]:
         """Return the deviation of each child, in the children's order."""
+        return self._measures
+
+    @functools.cached_property
+    def _measures(self) -> tuple[Measure, ...]:
         return tuple(Measure(Indicator.RETURN_DEVIATION, child, self.window) for child in self.children)
 
 
@@ -276,6 +289,10 @@ class Filter(Expression):
 
     def measures(self) -> tuple[Measure, ...]:
         """Return what each candidate is ranked by, in the candidates' order."""
+        return self._measures
+
+    @functools.cached_property
+    def _measures(self) -> tuple[Measure, ...]:
         return tuple(Measure(self.indicator, candidate, self.window) for candidate in self.candidates)
 
 
@@ -412,6 +429,21 @@ def group(name: str, child: Node | str) -> Group:
     return Group(name, _node(child))
 
 
+def children(expression: Expression) -> tuple[Node, ...]:
+    """Return the nodes that a node hands its sessions to, in order; none for assets, conditions and readings."""
+    match expression:
+        case Group(_, child):
+            return (child,)
+        case If(_, then, otherwise):
+            return then, otherwise
+        case Equal() | Specified() | InverseVolatility():
+            return expression.children
+        case Filter():
+            return expression.candidates
+        case _:
+            return ()
+
+
 def symbols(tree: Node) -> tuple[str, ...]:
     """Return every symbol that the tree reads or may hold, in alphabetical order."""
     read = {reading.symbol for reading in readings(tree)}
@@ -420,7 +452,7 @@ def symbols(tree: Node) -> tuple[str, ...]:
 
 def assets(tree: Node) -> tuple[str, ...]:
     """Return every symbol that the tree may hold, in alphabetical order."""
-    return tuple(sorted(leaf.symbol for leaf in _walk(tree, _held_by) if isinstance(leaf, Asset)))
+    return tuple(sorted({leaf.symbol for leaf in _walk(tree, children) if isinstance(leaf, Asset)}))
 
 
 def readings(tree: Node) -> tuple[Reading, ...]:
@@ -452,28 +484,20 @@ def look_back(tree: Node, smoothing: Smoothing = Smoothing.WILDER) -> int:
 
 
 def _walk(root: Expression, inner: Callable[[Expression], Iterable[Expression]]) -> Iterator[Expression]:
-    """Visit each distinct expression under ``root`` once."""
-    waiting, seen = [root], {root}
+    """Visit each object under ``root`` once."""
+    waiting, seen = [root], {id(root)}
     while waiting:
         expression = waiting.pop()
         yield expression
-        found = [part for part in dict.fromkeys(inner(expression)) if part not in seen]
-        seen.update(found)
+        found = [part for part in inner(expression) if id(part) not in seen]
+        seen.update(map(id, found))
         waiting.extend(found)
 
 
 def _parts_of(expression: Expression) -> Iterator[Expression]:
-    for part in expression._parts:  # noqa: SLF001  # the walk belongs to the class
-        if isinstance(part, Expression):
-            yield part
-        elif isinstance(part, tuple):
-            yield from (element for element in part if isinstance(element, Expression))
+    yield from expression.inner()
     if isinstance(expression, Filter | InverseVolatility):
         yield from expression.measures()
-
-
-def _held_by(node: Expression) -> Iterator[Expression]:
-    return (part for part in _parts_of(node) if not isinstance(part, Logical | Measure))
 
 
 def _decided_by(expression: Expression) -> Iterator[Expression]:

@@ -1,10 +1,12 @@
 """The evaluator against an interpreter of one session at a time, written from the definitions alone."""
 
 import math
+import pickle
 import statistics
 from datetime import date, timedelta
 from functools import cache
 from itertools import pairwise
+from unittest import mock
 
 import numpy as np
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from trading_pipeline.domain.bars import ClosePanel
 from trading_pipeline.domain.indicators import Indicator, IndicatorPanel, Smoothing
 from trading_pipeline.domain.strategies.evaluation import evaluate
+from trading_pipeline.domain.strategies.sharing import SharedTree
 from trading_pipeline.domain.strategies.tree import (
     And,
     Asset,
@@ -152,6 +155,8 @@ class Reference:
     def blend(self, shares, t):
         total = {}
         for weight, child in shares:
+            if not weight:
+                continue
             held = self.decide(child, t)
             if held is None:
                 return None
@@ -373,3 +378,35 @@ def test_cutting_off_the_future_changes_nothing(tree, market, data):
 
     np.testing.assert_array_equal(cut.weights, whole.weights[:length])
     assert [cut.reason(row) for row in range(length)] == [whole.reason(row) for row in range(length)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(tree=TREES, market=markets(), order=st.permutations(SYMBOLS))
+def test_the_order_of_the_markets_columns_changes_nothing(tree, market, order):
+    panel = panel_of(market, tree, Smoothing.WILDER)
+    values = np.array([market[symbol] for symbol in order]).T
+    closes = ClosePanel(panel.sessions, tuple(order), values)
+    permuted = IndicatorPanel.from_closes(closes, readings(tree))
+    turned = IndicatorPanel(panel.sessions, panel.readings[::-1], np.asfortranarray(panel.table[:, ::-1]))
+
+    expected = evaluate(tree, panel)
+    for other in (evaluate(tree, permuted), evaluate(tree, turned)):
+        np.testing.assert_array_equal(other.weights, expected.weights)
+        assert other.symbols == expected.symbols
+
+
+@settings(deadline=None, max_examples=100)
+@given(tree=TREES, repeats=st.integers(1, 3), market=markets(), smoothing=st.sampled_from(Smoothing))
+def test_structural_sharing_changes_nothing(tree, repeats, market, smoothing):
+    for _ in range(repeats):
+        tree = Equal((tree, Group("again", tree)))
+    panel = panel_of(market, tree, smoothing)
+
+    shared = evaluate(tree, panel, smoothing)
+    with mock.patch.object(SharedTree, "_key", lambda _, expression: (id(expression),)):
+        apart = evaluate(pickle.loads(pickle.dumps(tree)), panel, smoothing)  # noqa: S301 - our own tree
+
+    np.testing.assert_allclose(shared.weights, apart.weights, rtol=0, atol=1e-12)
+    assert [shared.reason(row) for row in range(len(market["A"]))] == [
+        apart.reason(row) for row in range(len(market["A"]))
+    ]
