@@ -12,7 +12,7 @@ from trading_pipeline.domain.indicators import FloatArray, IndicatorPanel, Smoot
 from trading_pipeline.domain.strategies.comparing import BoolArray
 from trading_pipeline.domain.strategies.evaluator import Evaluator
 from trading_pipeline.domain.strategies.missing import DECIDED, Codes, reasons_for
-from trading_pipeline.domain.strategies.tree import Node, readings
+from trading_pipeline.domain.strategies.tree import Node
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,6 @@ def evaluate(tree: Node, panel: IndicatorPanel, smoothing: Smoothing = Smoothing
     Raises:
         PermanentError: a reading of the tree is not in the panel, whether a session reaches it or not.
     """
-    for absent in sorted(set(readings(tree)).difference(panel.readings)):
-        panel.values(absent)
     evaluator = Evaluator(tree, panel, smoothing)
     holdings = evaluator.holdings(tree)
     codes, reasons = reasons_for(tree, evaluator, np.flatnonzero(holdings.failed))

@@ -45,6 +45,7 @@ from trading_pipeline.domain.strategies.tree import (
     Side,
     Specified,
     assets,
+    readings_among,
 )
 
 Rows = npt.NDArray[np.intp]
@@ -109,6 +110,9 @@ class Evaluator:
 
     Values and truths are arrays over all sessions. They are handed out as they
     are kept: whoever asks must not change them.
+
+    Raises:
+        PermanentError: a reading of the tree is not in the panel, whether a session reaches it or not.
     """
 
     def __init__(self, tree: Node, panel: IndicatorPanel, smoothing: Smoothing = Smoothing.WILDER) -> None:
@@ -123,6 +127,8 @@ class Evaluator:
         self._truths: dict[Number, Truth] = {}
         self._outcomes: dict[Number, Outcome] = {}
         self._series: dict[Number, Series] = {}
+        for reading in readings_among(self._tree.expressions):
+            panel.values(reading)
 
     def holdings(self, node: Node, rows: Rows | None = None) -> Holdings:
         """Return what ``node`` holds on ``rows``, by default on all sessions.
@@ -288,17 +294,28 @@ class Evaluator:
                 self._outcomes[number] = outcome
 
     def _earned(self, node: Node, at_hand: dict[Number, Outcome]) -> Outcome:
-        if isinstance(node, Asset):
-            return Outcome(self._next_return(node), self._always)
-        step = self.step(node, self._everywhere, self._whole)
+        def of(child: Node) -> Outcome:
+            number = self._tree.number(child)
+            return at_hand.get(number) or self._outcomes[number]
+
+        match node:
+            case Asset():
+                return Outcome(self._next_return(node), self._always)
+            case Group(_, child):
+                return of(child)
+            case If(condition, then, otherwise):
+                return _either(self.truth(condition), of(then), of(otherwise))
+            case _:
+                step = self.step(node, self._everywhere, self._whole)
+                return self._together(step, [of(choice.child) for choice in step.choices])
+
+    def _together(self, step: Step, outcomes: Sequence[Outcome]) -> Outcome:
         earned, decided = np.zeros(self.length), self._always.copy()
         decided[step.undecided] = False
-        for choice in step.choices:
-            number = self._tree.number(choice.child)
-            child = at_hand.get(number) or self._outcomes[number]
+        for choice, outcome in zip(step.choices, outcomes, strict=True):
             rows = self._fewest(choice.rows)
-            earned[rows] += choice.share * child.earned[rows]
-            decided[rows] &= child.decided[rows]
+            earned[rows] += choice.share * outcome.earned[rows]
+            decided[rows] &= outcome.decided[rows]
         earned[~decided] = np.nan
         return Outcome(earned, decided)
 
@@ -314,6 +331,14 @@ class Evaluator:
 def _step(choices: Sequence[tuple[Node, Rows, FloatArray]], undecided: Rows | None = None) -> Step:
     taken = tuple(Choice(*choice) for choice in choices if choice[1].size)
     return Step(taken, choices[0][1][:0] if undecided is None else undecided)
+
+
+def _either(truth: Truth, then: Outcome, otherwise: Outcome) -> Outcome:
+    # What ``step`` and ``_together`` come to for two sides; most nodes of a tree are of this kind.
+    earned = np.where(truth.true, then.earned, otherwise.earned)
+    decided = np.where(truth.true, then.decided, otherwise.decided & truth.false)
+    earned[~decided] = np.nan
+    return Outcome(earned, decided)
 
 
 def _simulated(outcome: Outcome) -> Series:

@@ -130,7 +130,7 @@ class _Search:
         held = self._evaluator.holdings(group, rows)
         daily = [Reading(symbol, *DAILY_RETURN) for symbol in held.symbols]
         absent = np.column_stack([np.isnan(self._evaluator.panel.values(reading)[rows + 1]) for reading in daily])
-        first = (absent & (held.weights[rows] > 0)).argmax(axis=1)
+        first: Rows = (absent & (held.weights[rows] > 0)).argmax(axis=1)
         codes: Codes = np.array([self._code(f"{reading} is missing") for reading in daily], dtype=np.int64)
         return codes[first]
 

@@ -19,7 +19,7 @@ listed a second time.
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NoReturn, TypeAlias
@@ -452,7 +452,7 @@ def symbols(tree: Node) -> tuple[str, ...]:
 
 def assets(tree: Node) -> tuple[str, ...]:
     """Return every symbol that the tree may hold, in alphabetical order."""
-    return tuple(sorted({leaf.symbol for leaf in _walk(tree, children) if isinstance(leaf, Asset)}))
+    return tuple(sorted({leaf.symbol for leaf in _walk([tree], children) if isinstance(leaf, Asset)}))
 
 
 def readings(tree: Node) -> tuple[Reading, ...]:
@@ -461,8 +461,22 @@ def readings(tree: Node) -> tuple[Reading, ...]:
     A group whose own value series is read is simulated from the readings of
     its subtree and the daily return, ``cumret(S,1)``, of each S it may hold.
     """
-    needed = {reading for part in _walk(tree, _parts_of) if isinstance(part, Measure) for reading in _read_by(part)}
-    return tuple(sorted(needed))
+    return tuple(sorted(readings_among(_walk([tree], Expression.inner))))
+
+
+def readings_among(expressions: Iterable[Expression]) -> frozenset[Reading]:
+    """Return the readings of symbols that these expressions themselves need, not those of their parts."""
+    measures = {measure for expression in expressions for measure in _measures_of(expression)}
+    groups = [measure.subject for measure in measures if isinstance(measure.subject, Group)]
+    held = {leaf.symbol for leaf in _walk(groups, children) if isinstance(leaf, Asset)}
+    return frozenset(
+        [
+            Reading(measure.subject.symbol, measure.indicator, measure.window)
+            for measure in measures
+            if isinstance(measure.subject, Asset)
+        ]
+        + [Reading(symbol, *DAILY_RETURN) for symbol in held]
+    )
 
 
 def trailing_sessions(tree: Node, smoothing: Smoothing = Smoothing.WILDER) -> int:
@@ -483,9 +497,9 @@ def look_back(tree: Node, smoothing: Smoothing = Smoothing.WILDER) -> int:
     return _sessions_needed(tree, lambda read: indicators.look_back(read.indicator, read.window, smoothing), smoothing)
 
 
-def _walk(root: Expression, inner: Callable[[Expression], Iterable[Expression]]) -> Iterator[Expression]:
-    """Visit each object under ``root`` once."""
-    waiting, seen = [root], {id(root)}
+def _walk(roots: Sequence[Expression], inner: Callable[[Expression], Iterable[Expression]]) -> Iterator[Expression]:
+    """Visit each object under ``roots`` once."""
+    waiting, seen = [*roots], {id(root) for root in roots}
     while waiting:
         expression = waiting.pop()
         yield expression
@@ -494,26 +508,20 @@ def _walk(root: Expression, inner: Callable[[Expression], Iterable[Expression]])
         waiting.extend(found)
 
 
-def _parts_of(expression: Expression) -> Iterator[Expression]:
-    yield from expression.inner()
-    if isinstance(expression, Filter | InverseVolatility):
-        yield from expression.measures()
+def _measures_of(expression: Expression) -> tuple[Measure, ...]:
+    if isinstance(expression, Measure):
+        return (expression,)
+    return expression.measures() if isinstance(expression, Filter | InverseVolatility) else ()
 
 
 def _decided_by(expression: Expression) -> Iterator[Expression]:
-    return iter(()) if isinstance(expression, Measure) else _parts_of(expression)
-
-
-def _read_by(measure: Measure) -> Iterator[Reading]:
-    if isinstance(measure.subject, Asset):
-        return iter((Reading(measure.subject.symbol, measure.indicator, measure.window),))
-    return (Reading(symbol, *DAILY_RETURN) for symbol in assets(measure.subject))
+    return iter(()) if isinstance(expression, Measure) else expression.inner()
 
 
 def _sessions_needed(tree: Node, of_symbol: Callable[[Measure], int], smoothing: Smoothing) -> int:
     @functools.cache
     def by_node(node: Node) -> int:
-        measures = (part for part in _walk(node, _decided_by) if isinstance(part, Measure))
+        measures = (measure for part in _walk([node], _decided_by) for measure in _measures_of(part))
         return max((by_measure(measure) for measure in measures), default=1)
 
     def by_measure(measure: Measure) -> int:
