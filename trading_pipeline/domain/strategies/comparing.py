@@ -1,8 +1,8 @@
-"""When one reading is above another: readings that differ by rounding alone are equal.
+"""When one reading is above another, and which of many are at the top.
 
-Readings are equal within 1e-10, or within that part of themselves if they are
-large: otherwise the rounding of a quotient or of a compounded level would
-decide comparisons and rankings.
+In a comparison readings are equal within 1e-10, or within that part of
+themselves if they are large: otherwise the rounding of a quotient would decide
+whether 5.5 is above 5.5. Rankings take readings as they are.
 """
 
 from typing import assert_never
@@ -39,33 +39,31 @@ def holds(left: FloatArray, operator: Operator, right: FloatArray | float) -> tu
             assert_never(operator)
 
 
+def best(ranked_by: FloatArray, end: End, count: int) -> npt.NDArray[np.intp]:
+    """Return the places of the ``count`` candidates at that end on each session, one a column, the best first.
+
+    ``ranked_by`` has a row for each candidate. Readings are compared as they
+    are; equal ones go to the order listed. A candidate whose reading is NaN is
+    never kept: where too few are left, the last places are -1.
+
+    >>> best(np.array([[1.0, np.nan], [2.0, 5.0], [1.0, np.nan]]), End.TOP, 2)
+    array([[ 1,  1],
+           [ 0, -1]])
+    """
+    ascending = -ranked_by if end is End.TOP else ranked_by
+    # NaN sorts last, and a stable sort leaves ties in the order listed.
+    places = np.argsort(ascending, axis=0, kind="stable")[:count]
+    return np.where(np.isnan(np.take_along_axis(ranked_by, places, axis=0)), -1, places)
+
+
 def kept(ranked_by: FloatArray, end: End, count: int) -> BoolArray:
     """Tell which candidates, one a row, are among the ``count`` at that end on each session, one a column.
 
-    What equals the last one kept shares the remaining places in the order
-    listed. A candidate whose reading is NaN is never kept.
-
-    >>> kept(np.array([[1.0, np.nan], [2.0, 5.0], [1.0, 4.0]]), End.TOP, 2)
+    >>> kept(np.array([[1.0, np.nan], [2.0, 5.0], [1.0, np.nan]]), End.TOP, 2)
     array([[ True, False],
            [ True,  True],
-           [False,  True]])
+           [False, False]])
     """
-    ranked: BoolArray = ~np.isnan(ranked_by)
-    if count >= len(ranked_by):
-        return ranked
-    ascending = np.where(ranked, ranked_by if end is End.TOP else -ranked_by, -np.inf)
-    last = _from_the_top(ascending, count)
-    margin = EQUAL_WITHIN * np.maximum(np.abs(np.where(np.isfinite(last), last, 0)), 1)
-    better = ascending > last + margin
-    equal = (ascending >= last - margin) & ~better & ranked
-    places = count - better.sum(axis=0)
-    chosen: BoolArray = better | (equal & (np.cumsum(equal, axis=0) <= places))
-    return chosen
-
-
-def _from_the_top(ascending: FloatArray, count: int) -> FloatArray:
-    if count == 1:
-        best: FloatArray = ascending.max(axis=0)
-        return best
-    last: FloatArray = np.partition(ascending, -count, axis=0)[-count]
-    return last
+    numbers = np.arange(len(ranked_by))[:, np.newaxis, np.newaxis]
+    among: BoolArray = (best(ranked_by, end, count) == numbers).any(axis=1)
+    return among

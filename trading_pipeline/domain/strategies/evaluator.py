@@ -17,18 +17,19 @@ unavailable. Why is asked afterwards, for those sessions alone (``missing``).
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never, cast
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from trading_pipeline.domain.indicators import FloatArray, IndicatorPanel, Reading, Smoothing, compute
-from trading_pipeline.domain.strategies.comparing import EQUAL_WITHIN, BoolArray, holds, kept
+from trading_pipeline.domain.indicators import FloatArray, Indicator, IndicatorPanel, Reading, Smoothing, compute
+from trading_pipeline.domain.strategies.comparing import EQUAL_WITHIN, BoolArray, best, holds
 from trading_pipeline.domain.strategies.sharing import Number, SharedTree
 from trading_pipeline.domain.strategies.tree import (
-    DAILY_RETURN,
+    CLOSE,
     And,
     Asset,
     Comparison,
@@ -45,10 +46,12 @@ from trading_pipeline.domain.strategies.tree import (
     Side,
     Specified,
     assets,
+    measures_of,
     readings_among,
 )
 
 Rows = npt.NDArray[np.intp]
+GROUP_MARK = "#"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +100,12 @@ class Outcome:
 class Series:
     """A group's own value over all sessions.
 
-    ``levels`` is NaN where there is none. A session in ``starts`` begins a
-    stretch: it has a level and no return.
+    ``returns`` are those of each session, as fractions, and ``levels`` what they
+    make of 1; NaN where there is none. A session in ``starts`` begins a stretch:
+    it has a level and no return.
     """
 
+    returns: FloatArray
     levels: FloatArray
     starts: Rows
 
@@ -206,11 +211,15 @@ class Evaluator:
         )
 
     def _step_filter(self, node: Filter, rows: Rows, share: FloatArray) -> Step:
-        chosen = kept(self.ranking(node, rows), node.end, node.count)
-        count = chosen.sum(axis=0)
+        places = best(self.ranking(node, rows), node.end, node.count)
+        count = (places >= 0).sum(axis=0)
         part = share / np.maximum(count, 1)
+        # One choice for each place and candidate, the best first: what they earn is added in that order.
         sides = [
-            (candidate, rows[taken], part[taken]) for candidate, taken in zip(node.candidates, chosen, strict=True)
+            (candidate, rows[taken], part[taken])
+            for place in places
+            for number, candidate in enumerate(node.candidates)
+            if (taken := place == number).any()
         ]
         return _step(sides, rows[count == 0])
 
@@ -261,11 +270,30 @@ class Evaluator:
     def _read(self, measure: Measure) -> FloatArray:
         if isinstance(measure.subject, Asset):
             return self.panel.values(Reading(measure.subject.symbol, measure.indicator, measure.window))
+        stored = self.reading_of(measure)
+        if stored in self.panel:
+            return self.panel.values(stored)
         series = self.series(measure.subject)
+        if measure.indicator is Indicator.RETURN_DEVIATION:
+            return _deviation(series.returns, measure.window)
         # A break parts the series without a session of its own, so one is put between: no window spans it.
         parted = np.insert(series.levels, series.starts, np.nan)
         answers = compute(measure.indicator, parted, measure.window, self._smoothing)
         return np.delete(answers, series.starts + np.arange(series.starts.size))
+
+    def reading_of(self, measure: Measure) -> Reading:
+        """Return how a reading of a group is called in a panel: by the group's name and a hash of what it holds."""
+        digest = self._tree.digests[self._tree.number(measure.subject)]
+        return Reading(f"{measure.subject}{GROUP_MARK}{digest}", measure.indicator, measure.window)
+
+    def groups_read(self) -> Mapping[Reading, Measure]:
+        """Return what the tree reads of groups, by what it is called in a panel."""
+        measures = (part for expression in self._tree.expressions for part in measures_of(expression))
+        return {self.reading_of(measure): measure for measure in measures if isinstance(measure.subject, Group)}
+
+    def group_readings(self) -> Mapping[Reading, FloatArray]:
+        """Return every reading of a group that the tree asks for, over all sessions."""
+        return {reading: self.values(measure) for reading, measure in self.groups_read().items()}
 
     def series(self, group: Group) -> Series:
         """Return the value of ``group``: it holds at each close what it chooses there, and earns the next session."""
@@ -320,8 +348,8 @@ class Evaluator:
         return Outcome(earned, decided)
 
     def _next_return(self, asset: Asset) -> FloatArray:
-        daily = self.panel.values(Reading(asset.symbol, *DAILY_RETURN))
-        return np.append(daily[1:] / 100, np.nan)[: self.length]
+        closes = self.panel.values(Reading(asset.symbol, *CLOSE))
+        return np.append(closes[1:] / closes[:-1] - 1, np.nan)[: self.length]
 
     def _fewest(self, rows: Rows) -> Rows | slice:
         # All sessions are taken as they lie, without a copy.
@@ -330,7 +358,7 @@ class Evaluator:
 
 def _step(choices: Sequence[tuple[Node, Rows, FloatArray]], undecided: Rows | None = None) -> Step:
     taken = tuple(Choice(*choice) for choice in choices if choice[1].size)
-    return Step(taken, choices[0][1][:0] if undecided is None else undecided)
+    return Step(taken, np.empty(0, dtype=np.intp) if undecided is None else undecided)
 
 
 def _either(truth: Truth, then: Outcome, otherwise: Outcome) -> Outcome:
@@ -346,7 +374,17 @@ def _simulated(outcome: Outcome) -> Series:
     going = ~np.isnan(returns)
     starts = outcome.decided & ~going
     levels = np.where(going | starts, np.cumprod(1 + np.where(going, returns, 0.0)), np.nan)
-    return Series(levels, np.flatnonzero(starts))
+    return Series(returns, levels, np.flatnonzero(starts))
+
+
+def _deviation(returns: FloatArray, window: int) -> FloatArray:
+    """Return the sample deviation of the last ``window`` returns, in percent.
+
+    Of the returns themselves, as pandas rolls over them: groups that held the
+    same for a whole window differ in the last bits alone, and rank by those.
+    """
+    deviation: FloatArray = pd.Series(returns).rolling(window).std().to_numpy() * 100
+    return deviation
 
 
 def _in_all(truths: list[BoolArray]) -> BoolArray:

@@ -12,7 +12,7 @@ from trading_pipeline.domain.indicators import Reading
 from trading_pipeline.domain.strategies.comparing import EQUAL_WITHIN, BoolArray
 from trading_pipeline.domain.strategies.evaluator import Evaluator, Rows
 from trading_pipeline.domain.strategies.tree import (
-    DAILY_RETURN,
+    CLOSE,
     And,
     Asset,
     Comparison,
@@ -128,10 +128,11 @@ class _Search:
     def _of_returns(self, group: Group, rows: Rows) -> Codes:
         """Return the first holding of ``rows`` that has no return in the session after."""
         held = self._evaluator.holdings(group, rows)
-        daily = [Reading(symbol, *DAILY_RETURN) for symbol in held.symbols]
-        absent = np.column_stack([np.isnan(self._evaluator.panel.values(reading)[rows + 1]) for reading in daily])
+        closes = [Reading(symbol, *CLOSE) for symbol in held.symbols]
+        known = ~np.isnan(np.column_stack([self._evaluator.panel.values(reading) for reading in closes]))
+        absent = ~(known[rows] & known[rows + 1])
         first: Rows = (absent & (held.weights[rows] > 0)).argmax(axis=1)
-        codes: Codes = np.array([self._code(f"{reading} is missing") for reading in daily], dtype=np.int64)
+        codes: Codes = np.array([self._code(f"{reading} is missing") for reading in closes], dtype=np.int64)
         return codes[first]
 
     def _code(self, reason: str) -> int:

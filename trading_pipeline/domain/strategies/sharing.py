@@ -7,13 +7,16 @@ numbers walk a tree from its leaves and falling numbers from its root, without
 recursion, however deep it is.
 """
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 from trading_pipeline.domain.strategies.tree import Expression, Node, children
 
 Number = int
 """What stands for all equal expressions of one tree."""
+DIGEST_LENGTH = 12
 
 
 class SharedTree:
@@ -51,6 +54,16 @@ class SharedTree:
         known = self._number_by_id.get(id(expression))
         return self.expressions.index(expression) if known is None else known
 
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """A hash of each expression's structure, 12 hexadecimal digits; the same on any machine."""
+        found: list[str] = []
+        for expression in self.expressions:
+            kind, *parts = self._key(expression)
+            named = [getattr(kind, "__name__", ""), *(_digested(part, found) for part in parts)]
+            found.append(hashlib.sha256(repr(named).encode()).hexdigest()[:DIGEST_LENGTH])
+        return tuple(found)
+
     def is_shared(self, number: Number) -> bool:
         """Tell whether several nodes hand their sessions to this one."""
         return self._parents[number] > 1
@@ -75,6 +88,16 @@ class SharedTree:
         if isinstance(part, Expression):
             return (self._number_by_id[id(part)],)
         return tuple(map(self._named, part)) if isinstance(part, tuple) else part
+
+
+def _digested(part: object, found: Sequence[str]) -> object:
+    match part:
+        case (int(number),):
+            return (found[number],)
+        case tuple():
+            return tuple(_digested(inner, found) for inner in part)
+        case _:
+            return str(part)
 
 
 def _parts_first(root: Expression) -> Iterator[Expression]:

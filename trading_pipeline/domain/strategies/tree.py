@@ -29,8 +29,8 @@ from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.domain.indicators import Indicator, Reading, Smoothing
 
 WEIGHT_TOLERANCE = 1e-9
-DAILY_RETURN = (Indicator.CUMULATIVE_RETURN, 1)
-"""The reading that a group earns from what it holds."""
+CLOSE = (Indicator.PRICE, 1)
+"""The reading from which a group earns the returns of what it holds."""
 
 
 class Expression:
@@ -459,14 +459,14 @@ def readings(tree: Node) -> tuple[Reading, ...]:
     """Return every reading of a symbol that deciding the tree may need, in order.
 
     A group whose own value series is read is simulated from the readings of
-    its subtree and the daily return, ``cumret(S,1)``, of each S it may hold.
+    its subtree and the closes of each symbol that it may hold.
     """
     return tuple(sorted(readings_among(_walk([tree], Expression.inner))))
 
 
 def readings_among(expressions: Iterable[Expression]) -> frozenset[Reading]:
     """Return the readings of symbols that these expressions themselves need, not those of their parts."""
-    measures = {measure for expression in expressions for measure in _measures_of(expression)}
+    measures = {measure for expression in expressions for measure in measures_of(expression)}
     groups = [measure.subject for measure in measures if isinstance(measure.subject, Group)]
     held = {leaf.symbol for leaf in _walk(groups, children) if isinstance(leaf, Asset)}
     return frozenset(
@@ -475,7 +475,7 @@ def readings_among(expressions: Iterable[Expression]) -> frozenset[Reading]:
             for measure in measures
             if isinstance(measure.subject, Asset)
         ]
-        + [Reading(symbol, *DAILY_RETURN) for symbol in held]
+        + [Reading(symbol, *CLOSE) for symbol in held]
     )
 
 
@@ -508,7 +508,8 @@ def _walk(roots: Sequence[Expression], inner: Callable[[Expression], Iterable[Ex
         waiting.extend(found)
 
 
-def _measures_of(expression: Expression) -> tuple[Measure, ...]:
+def measures_of(expression: Expression) -> tuple[Measure, ...]:
+    """Return the readings, of symbols and of groups, that this expression itself asks for."""
     if isinstance(expression, Measure):
         return (expression,)
     return expression.measures() if isinstance(expression, Filter | InverseVolatility) else ()
@@ -521,7 +522,7 @@ def _decided_by(expression: Expression) -> Iterator[Expression]:
 def _sessions_needed(tree: Node, of_symbol: Callable[[Measure], int], smoothing: Smoothing) -> int:
     @functools.cache
     def by_node(node: Node) -> int:
-        measures = (measure for part in _walk([node], _decided_by) for measure in _measures_of(part))
+        measures = (measure for part in _walk([node], _decided_by) for measure in measures_of(part))
         return max((by_measure(measure) for measure in measures), default=1)
 
     def by_measure(measure: Measure) -> int:
