@@ -295,6 +295,8 @@ def _percent(weight: Decimal) -> str:
 
 
 def _origin(part: Contribution) -> str:
+    if part.status is SleeveStatus.HELD:
+        return f"held by {part.strategy}, near its target"
     if part.status is SleeveStatus.CARRIED:
         return f"carried for {part.strategy} since {part.decided_on}"
     if part.status is SleeveStatus.FALLBACK:

@@ -1,8 +1,9 @@
 """The account's target: every strategy's signal at its share of capital, and cash by name.
 
 A strategy that is unavailable never liquidates by silence: its sleeve is
-carried for some sessions, then parked in the safe asset. Weights are float64
-fractions of the account's equity.
+carried for some sessions, then parked in the safe asset. One that is rebalanced
+by drift only is left as it stands while it is near its target. Weights are
+float64 fractions of the account's equity.
 """
 
 import math
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from trading_pipeline.domain import sessions
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUM_TOLERANCE = 1e-9
+DRIFT_TOLERANCE = 1e-10
+"""How far rounding may carry a drift above its threshold without counting."""
 
 COLUMNS = ("session", "symbol", "strategy", "weight", "status", "decided_on")
 
@@ -29,15 +33,21 @@ COLUMNS = ("session", "symbol", "strategy", "weight", "status", "decided_on")
 class SleeveStatus(StrEnum):
     """Where a sleeve's weights come from.
 
-    DECIDED by today's signal; CARRIED from an earlier session; FALLBACK to the
-    safe asset because carrying went on for too long; CASH because there was
-    nothing to carry.
+    DECIDED: set to today's signal. HELD: the signal is known, and the sleeve
+    too near to it to be rebalanced. CARRIED from an earlier session, for want
+    of a signal; FALLBACK to the safe asset because carrying went on for too
+    long; CASH because there was nothing to carry.
     """
 
     DECIDED = "decided"
+    HELD = "held"
     CARRIED = "carried"
     FALLBACK = "fallback"
     CASH = "cash"
+
+
+ANSWERED = frozenset({SleeveStatus.DECIDED, SleeveStatus.HELD})
+PARKED = frozenset({SleeveStatus.FALLBACK, SleeveStatus.CASH})
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,9 @@ class Contribution:
     """What one strategy puts into one symbol.
 
     ``weight`` is a fraction of the account's equity. ``decided_on`` is the
-    session on which the strategy last decided; for a cash sleeve, which nobody
-    decided, the session of the allocation itself.
+    session on which the strategy last had a signal, whether the sleeve was set
+    to it or held: carrying counts from there, not from the last rebalance. For
+    a cash sleeve, which nobody decided, it is the session of the allocation.
     """
 
     symbol: str
@@ -96,8 +107,8 @@ class Allocation:
 
     @property
     def is_undecided(self) -> bool:
-        """Tell whether no strategy decided anything today, so that nothing should trade."""
-        return all(contribution.status is not SleeveStatus.DECIDED for contribution in self.contributions)
+        """Tell whether no strategy had a signal today, so that nothing should trade; to hold is to decide."""
+        return all(contribution.status not in ANSWERED for contribution in self.contributions)
 
     def sleeve(self, strategy: str) -> tuple[Contribution, ...]:
         """Return the contributions of one strategy; empty when it has none."""
@@ -108,25 +119,85 @@ class Allocation:
         return tuple(contribution for contribution in self.contributions if contribution.symbol == symbol)
 
 
+@dataclass(frozen=True)
+class Drift:
+    """How far a sleeve has moved from its strategy's target of today.
+
+    ``sleeve`` is what the previous allocation gave the strategy, moved by the
+    closes since: fractions of the sleeve by symbol, summing to 1. ``distance``
+    is the largest absolute difference of a weight from the target, from 0 to 1.
+    Where a close is missing, ``unpriced`` names the symbols, ``distance`` is
+    NaN and ``sleeve`` is empty. ``threshold`` is the largest distance at which
+    the sleeve is left alone.
+    """
+
+    threshold: float
+    sleeve: Mapping[str, float]
+    distance: float
+    unpriced: tuple[str, ...] = ()
+
+    @property
+    def is_tolerated(self) -> bool:
+        """Tell whether the sleeve is left alone; what is not known is never tolerated."""
+        return self.distance <= self.threshold + DRIFT_TOLERANCE
+
+
+NO_DRIFTS: Mapping[str, Drift] = MappingProxyType({})
+
+
+def drift_of(
+    signal: Signal, previous: Allocation | None, growth: Mapping[str, float], threshold: float
+) -> Drift | None:
+    """Measure how far the sleeve of ``signal.strategy`` has drifted from the signal.
+
+    ``growth`` is, by symbol, the signal's close over the close of the session
+    of ``previous`` (adjusted alike); NaN or left out where it is not known.
+    Cash does not move. A carried sleeve drifts like any other.
+
+    Returns:
+        None where there is nothing to compare: the strategy is unavailable, or
+        ``previous`` gave it nothing, cash, or the safe asset.
+    """
+    last = previous.sleeve(signal.strategy) if previous else ()
+    if signal.status is not SignalStatus.AVAILABLE or not last or last[0].status in PARKED:
+        return None
+    factors = {part.symbol: 1.0 if part.symbol == CASH else growth.get(part.symbol, math.nan) for part in last}
+    unpriced = tuple(symbol for symbol, factor in factors.items() if not 0 < factor < math.inf)
+    if unpriced:
+        return Drift(threshold, {}, math.nan, unpriced)
+    grown = {part.symbol: part.weight * factors[part.symbol] for part in last}
+    total = math.fsum(grown.values())
+    sleeve = {symbol: weight / total for symbol, weight in grown.items()}
+    return Drift(threshold, sleeve, _distance(sleeve, signal.weights))
+
+
+def _distance(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    return max(abs(one.get(symbol, 0.0) - other.get(symbol, 0.0)) for symbol in one.keys() | other.keys())
+
+
 def allocate(
     session: date,
     signals: Sequence[Signal],
     shares: Mapping[str, float],
     previous: Allocation | None,
+    drifts: Mapping[str, Drift] = NO_DRIFTS,
     *,
     safe_asset: str,
     max_carried_sessions: int,
 ) -> Allocation:
     """Combine the strategies' signals into the account's target for ``session``.
 
-    Each available strategy contributes its weights times its share. An
-    unavailable one keeps its last decided sleeve, taken from ``previous`` (the
-    allocation of an earlier session), while at most ``max_carried_sessions``
-    exchange sessions have passed since it decided; then its sleeve goes to
-    ``safe_asset`` and stays there until it decides again. With nothing to
-    carry the sleeve is cash. A carried sleeve is rescaled to today's share, so
-    that changing the shares never needs a signal. ``shares`` are fractions of
-    equity from 0 to 1; a strategy with share 0 contributes nothing.
+    Each available strategy contributes its weights times its share, unless
+    ``drifts`` (by strategy, see :func:`drift_of`; none for one that is
+    rebalanced every session) says that its sleeve is near enough to them: then
+    the drifted sleeve is held. An unavailable one keeps the sleeve that
+    ``previous`` (the allocation of an earlier session) gave it, while at most
+    ``max_carried_sessions`` exchange sessions have passed since it had a
+    signal; then its sleeve goes to ``safe_asset`` and stays there until it has
+    one again. With nothing to carry the sleeve is cash. Held and carried
+    sleeves are rescaled to today's share, so that changing the shares needs
+    neither signal nor drift. ``shares`` are fractions of equity from 0 to 1; a
+    strategy with share 0 contributes nothing.
 
     Raises:
         InvalidInput: shares do not sum to 1 (1e-9); a strategy has a signal and
@@ -137,7 +208,7 @@ def allocate(
     _check_signals(session, signals, shares)
     if previous is not None and previous.session >= session:
         raise InvalidInput(f"sleeves of {session} can only be carried from before it, not from {previous.session}")
-    sleeves = _Sleeves(session, previous, safe_asset, max_carried_sessions)
+    sleeves = _Sleeves(session, previous, drifts, safe_asset, max_carried_sessions)
     by_strategy = {signal.strategy: signal for signal in signals}
     return Allocation(
         session,
@@ -154,12 +225,13 @@ def allocate(
 class _Sleeves:
     session: date
     previous: Allocation | None
+    drifts: Mapping[str, Drift]
     safe_asset: str
     max_carried_sessions: int
 
     def of(self, signal: Signal, share: float) -> tuple[Contribution, ...]:
         if signal.status is SignalStatus.AVAILABLE:
-            return self._decided(signal, share)
+            return self._answered(signal, share)
         last = self.previous.sleeve(signal.strategy) if self.previous else ()
         if not last or last[0].status is SleeveStatus.CASH:
             return (Contribution(CASH, signal.strategy, share, SleeveStatus.CASH, self.session),)
@@ -168,10 +240,14 @@ class _Sleeves:
             return (Contribution(self.safe_asset, signal.strategy, share, status, decided_on),)
         return _carried(last, share)
 
-    def _decided(self, signal: Signal, share: float) -> tuple[Contribution, ...]:
+    def _answered(self, signal: Signal, share: float) -> tuple[Contribution, ...]:
+        status, weights = SleeveStatus.DECIDED, signal.weights
+        drift = self.drifts.get(signal.strategy)
+        if drift and drift.is_tolerated:
+            status, weights = SleeveStatus.HELD, drift.sleeve
         return tuple(
-            Contribution(symbol, signal.strategy, share * weight, SleeveStatus.DECIDED, self.session)
-            for symbol, weight in signal.weights.items()
+            Contribution(symbol, signal.strategy, share * weight, status, self.session)
+            for symbol, weight in weights.items()
         )
 
     def _is_stale(self, decided_on: date) -> bool:

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from datetime import date
 
@@ -12,7 +13,7 @@ from trading_pipeline.domain.bars import COLUMNS, close_panel
 from trading_pipeline.domain.indicators import IndicatorPanel, Smoothing
 from trading_pipeline.domain.signals import Signal, SignalStatus
 from trading_pipeline.domain.signals import to_frame as signal_frame
-from trading_pipeline.domain.strategies import STRATEGIES, tree
+from trading_pipeline.domain.strategies import STRATEGIES, Strategy, tree
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.settings import StrategySettings
 from trading_pipeline_tests.builders import bars_frame
@@ -116,7 +117,7 @@ def test_a_changed_close_changes_the_hash_of_the_inputs(bars, history):
 def test_without_enough_bars_every_strategy_says_what_is_missing(frame):
     for signal in signals(frame, SESSION).values():
         assert signal.status is SignalStatus.UNAVAILABLE
-        assert signal.reason.endswith("is missing")
+        assert re.search("is missing$|^no candidate has", signal.reason)
 
 
 def test_a_decision_needs_twice_the_longest_look_back():
@@ -124,7 +125,8 @@ def test_a_decision_needs_twice_the_longest_look_back():
     assert sessions_needed(EVERY) >= 2 * 200
 
 
-BOTH = StrategySettings()
+BOTH = StrategySettings(capital_shares={"nuclear": 0.375, "tecl": 0.625})
+NO_BARS = bars_frame({})
 
 
 def available(strategy, session=SESSION, **weights):
@@ -150,10 +152,12 @@ def allocation_of(session, decided_on=None, status=SleeveStatus.DECIDED):
 NO_ALLOCATION = to_frame(allocation_of(SESSION)).head(0)
 
 
-def test_every_strategy_contributes_its_weights_times_its_share():
-    frames = [available("nuclear", SMR=0.5, LEU=0.5), available("tecl", TECL=1.0)]
+def target_of(frames, previous=NO_ALLOCATION, chosen=BOTH):
+    return consolidated(SESSION, frames, previous, NO_BARS, [], chosen).allocation
 
-    target = consolidated(SESSION, frames, NO_ALLOCATION, BOTH)
+
+def test_every_strategy_contributes_its_weights_times_its_share():
+    target = target_of([available("nuclear", SMR=0.5, LEU=0.5), available("tecl", TECL=1.0)])
 
     assert target.weights == pytest.approx({"SMR": 0.1875, "LEU": 0.1875, "TECL": 0.625})
 
@@ -161,14 +165,14 @@ def test_every_strategy_contributes_its_weights_times_its_share():
 def test_a_strategy_without_a_share_of_capital_is_left_out():
     only = StrategySettings(capital_shares={"tecl": 1.0})
 
-    target = consolidated(SESSION, [available("nuclear", SMR=1.0), available("tecl", TECL=1.0)], NO_ALLOCATION, only)
+    target = target_of([available("nuclear", SMR=1.0), available("tecl", TECL=1.0)], chosen=only)
 
     assert target.weights == {"TECL": 1.0}
 
 
 def carried(previous, **changes):
     frames = [available("nuclear", LEU=1.0), unavailable("tecl")]
-    target = consolidated(SESSION, frames, previous, BOTH.model_copy(update=changes))
+    target = target_of(frames, previous, BOTH.model_copy(update=changes))
     return {part.symbol: (part.weight, part.status, part.decided_on) for part in target.sleeve("tecl")}
 
 
@@ -202,3 +206,96 @@ def test_the_newest_allocation_is_that_of_the_latest_session():
     assert newest(pd.concat([to_frame(second), to_frame(first)])) == second
     assert newest(NO_ALLOCATION) is None
     assert replace(first, session=SESSION) != second
+
+
+def strategy(name, drift_threshold=None):
+    return Strategy(name, name, name, tree.Asset("SPY"), drift_threshold)
+
+
+BEFORE = sessions.previous_session(SESSION, 2)
+BETWEEN = sessions.previous_session(SESSION)
+# Since the allocation of two sessions ago SMR has gone from 20 to 24 and BIL has earned nothing.
+CLOSES = bars_frame(
+    {"SMR": {BEFORE: 20.0, BETWEEN: 90.0, SESSION: 24.0}, "BIL": dict.fromkeys((BEFORE, BETWEEN, SESSION), 91.5)}
+)
+HALVES = {"SMR": 0.5, "BIL": 0.5}
+
+
+def drifted(bars=CLOSES, threshold=0.1, tecl=None, previous=None):
+    """Consolidate a session on which nuclear, half SMR and half BIL two sessions ago, wants the same again."""
+    before = [("SMR", "nuclear", 0.25), ("BIL", "nuclear", 0.25), ("SMR", "tecl", 0.25), ("BIL", "tecl", 0.25)]
+    parts = tuple(Contribution(*part, SleeveStatus.DECIDED, BEFORE) for part in before)
+    stored = to_frame(Allocation(BEFORE, parts)) if previous is None else previous
+    frames = [available("nuclear", **HALVES), tecl if tecl is not None else available("tecl", **HALVES)]
+    shares = StrategySettings(capital_shares={"nuclear": 0.5, "tecl": 0.5})
+    return consolidated(SESSION, frames, stored, bars, [strategy("nuclear", threshold), strategy("tecl")], shares)
+
+
+def weights_of(consolidation, name):
+    return {part.symbol: part.weight for part in consolidation.allocation.sleeve(name)}
+
+
+def test_a_sleeve_is_held_as_the_closes_since_the_previous_allocation_have_moved_it():
+    consolidation = drifted()
+
+    # 0.5 x 24 / 20 = 0.6, of 0.6 + 0.5.
+    assert weights_of(consolidation, "nuclear") == pytest.approx({"SMR": 0.5 * 6 / 11, "BIL": 0.5 * 5 / 11})
+    assert consolidation.drifts["nuclear"].distance == pytest.approx(6 / 11 - 0.5)
+
+
+def test_a_strategy_without_a_threshold_takes_its_target_every_session():
+    consolidation = drifted()
+
+    assert weights_of(consolidation, "tecl") == {"SMR": 0.25, "BIL": 0.25}
+    assert "tecl" not in consolidation.drifts
+
+
+def test_a_sleeve_that_drifted_beyond_its_threshold_is_rebalanced():
+    assert weights_of(drifted(threshold=0.04), "nuclear") == {"SMR": 0.25, "BIL": 0.25}
+
+
+@pytest.mark.parametrize("session", [BEFORE, SESSION])
+def test_without_a_close_at_either_end_the_target_is_taken_and_the_symbol_named(session):
+    unknown = CLOSES[~((CLOSES["symbol"] == "SMR") & (CLOSES["session"] == session))]
+
+    consolidation = drifted(unknown)
+
+    assert weights_of(consolidation, "nuclear") == {"SMR": 0.25, "BIL": 0.25}
+    assert consolidation.drifts["nuclear"].unpriced == ("SMR",)
+
+
+UNKNOWN = pytest.approx(np.nan, nan_ok=True)
+
+
+def test_the_sleeves_say_what_became_of_each_and_why():
+    consolidation = drifted(tecl=unavailable("tecl"))
+
+    assert consolidation.sleeves().to_dict("records") == [
+        {
+            "strategy": "nuclear",
+            "status": "held",
+            "decided_on": SESSION,
+            "drift": pytest.approx(6 / 11 - 0.5),
+            "threshold": 0.1,
+            "without_close": "",
+        },
+        {
+            "strategy": "tecl",
+            "status": "carried",
+            "decided_on": BEFORE,
+            "drift": UNKNOWN,
+            "threshold": UNKNOWN,
+            "without_close": "",
+        },
+    ]
+
+
+def test_the_sleeves_name_what_hindered_the_measurement():
+    [nuclear, _] = drifted(CLOSES[CLOSES["symbol"] == "SMR"]).sleeves().to_dict("records")
+
+    assert (nuclear["status"], nuclear["threshold"], nuclear["without_close"]) == ("decided", 0.1, "BIL")
+    assert np.isnan(nuclear["drift"])
+
+
+def test_without_an_earlier_allocation_no_drift_is_measured():
+    assert drifted(previous=NO_ALLOCATION).drifts == {}

@@ -131,14 +131,15 @@ def test_the_reason_says_what_moves_and_who_decided_it():
     parts = (
         Contribution("TECL", "tecl", 0.625, SleeveStatus.DECIDED, SESSION),
         Contribution("TECL", "nuclear", 0.125, SleeveStatus.CARRIED, date(2026, 6, 30)),
-        Contribution("BIL", "klm", 0.25, SleeveStatus.FALLBACK, date(2026, 6, 24)),
+        Contribution("BIL", "klm", 0.15, SleeveStatus.FALLBACK, date(2026, 6, 24)),
+        Contribution("BIL", "other", 0.1, SleeveStatus.HELD, SESSION),
     )
 
     planned = plan(Allocation(SESSION, parts), account(6_000, SPY=10))
 
     assert [intent.reason for intent in planned.intents] == [
         "SPY 40% -> 0%: no strategy holds it",
-        "BIL 0% -> 25%: safe asset of klm, undecided since 2026-06-24",
+        "BIL 0% -> 25%: safe asset of klm, undecided since 2026-06-24, held by other, near its target",
         "TECL 0% -> 75%: decided by tecl, carried for nuclear since 2026-06-30",
     ]
 

@@ -73,7 +73,11 @@ HOLDING = {
 }
 BAR = {"session": FRIDAY, "symbol": "SPY", "open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 100.0}
 KEPT = {
-    "allocation": [SHARE, SHARE | {"symbol": "CASH", "strategy": "cash", "weight": 0.6, "status": "cash"}],
+    "allocation": [
+        SHARE,
+        SHARE | {"strategy": "klm", "weight": 0.25, "status": "held"},
+        SHARE | {"symbol": "CASH", "strategy": "cash", "weight": 0.35, "status": "cash"},
+    ],
     "approved_orders": [APPROVED],
     "asset_catalog": [
         {
@@ -160,6 +164,7 @@ def test_rows_that_are_right_keep_every_promise(table):
         ("allocation", {"weight": 1.4}, "accepted_range_weight"),
         ("allocation", {"symbol": "FNGU"}, "relationships_symbol"),
         ("allocation", {"decided_on": MONDAY}, "no_decision_from_the_future"),
+        ("allocation", {"status": "hold"}, "accepted_values_status"),
         ("portfolio_snapshot", {"market_value": Decimal("800.18")}, "market_value_is_quantity_at_price"),
         ("portfolio_snapshot", {"market_value": Decimal("800.15")}, "market_value_is_quantity_at_price"),
         ("portfolio_snapshot", {"symbol": "CASH"}, "unique_grain"),

@@ -2,7 +2,7 @@ import math
 from datetime import date
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from trading_pipeline.domain import portfolio, sessions
@@ -10,8 +10,10 @@ from trading_pipeline.domain.allocation import (
     CASH,
     Allocation,
     Contribution,
+    Drift,
     SleeveStatus,
     allocate,
+    drift_of,
     from_frame,
     to_frame,
 )
@@ -272,6 +274,283 @@ def test_two_signals_of_one_strategy_are_refused():
 def test_sleeves_are_never_carried_from_the_same_session_or_from_the_future(session):
     with pytest.raises(InvalidInput, match="only be carried from before"):
         combine(MONDAY, [unavailable("nuclear", MONDAY), unavailable("tecl", MONDAY)], previous=decided(session))
+
+
+THREE = {"nuclear": 0.3, "tecl": 0.5, "klm": 0.2}
+
+
+def daily(session):
+    return [available("nuclear", session, SPY=1.0), available("tecl", session, TECL=1.0)]
+
+
+def rebalanced(previous, session, growth, threshold=0.1, shares=THREE, **target):
+    """Combine a session on which klm, which is rebalanced by drift, wants ``target``, or nothing can be told."""
+    signal = available("klm", session, **target) if target else unavailable("klm", session)
+    drift = drift_of(signal, previous, growth, threshold)
+    drifts = {"klm": drift} if drift else {}
+    signals = [*daily(session), signal]
+    return allocate(session, signals, shares, previous, drifts, safe_asset="BIL", max_carried_sessions=3)
+
+
+def halves(session=THURSDAY):
+    return rebalanced(None, session, {}, SVXY=0.5, BIL=0.5)
+
+
+def sleeve(allocation, strategy="klm"):
+    return {part.symbol: part.weight for part in allocation.sleeve(strategy)}
+
+
+def statuses(allocation, strategy="klm"):
+    return {part.status for part in allocation.sleeve(strategy)}
+
+
+def test_a_sleeve_near_its_target_is_left_as_closes_have_moved_it():
+    # SVXY from 50 to 60, BIL flat: 0.5 x 1.2 = 0.6 of 1.1, so 6/11 and 5/11, which is 0.0455 from the target.
+    allocation = rebalanced(halves(), MONDAY, {"SVXY": 60 / 50, "BIL": 1.0}, SVXY=0.5, BIL=0.5)
+
+    assert sleeve(allocation) == pytest.approx({"SVXY": 0.2 * 6 / 11, "BIL": 0.2 * 5 / 11}, abs=1e-15)
+    assert statuses(allocation) == {SleeveStatus.HELD}
+
+
+def test_a_sleeve_far_from_its_target_is_rebalanced():
+    # 0.5 x 1.6 = 0.8 of 1.3 is 0.615, which is 0.115 from the target.
+    allocation = rebalanced(halves(), MONDAY, {"SVXY": 1.6, "BIL": 1.0}, SVXY=0.5, BIL=0.5)
+
+    assert sleeve(allocation) == {"SVXY": 0.1, "BIL": 0.1}
+    assert statuses(allocation) == {SleeveStatus.DECIDED}
+
+
+def test_a_target_that_moves_away_is_a_drift_too():
+    flat = {"SVXY": 1.0, "BIL": 1.0}
+
+    near, far = (rebalanced(halves(), MONDAY, flat, SVXY=part, BIL=1 - part) for part in (0.41, 0.39))
+
+    assert (statuses(near), statuses(far)) == ({SleeveStatus.HELD}, {SleeveStatus.DECIDED})
+
+
+@pytest.mark.parametrize("target", [{"SVXY": 0.3, "BIL": 0.3, "TLT": 0.4}, {"SVXY": 0.9, "IEF": 0.05, "TLT": 0.05}])
+def test_symbols_in_only_one_of_sleeve_and_target_count_in_full(target):
+    drift = drift_of(available("klm", MONDAY, **target), halves(), {"SVXY": 1.0, "BIL": 1.0}, 0.1)
+
+    assert drift.distance == pytest.approx(0.4 if "BIL" in target else 0.5)
+
+
+def test_a_small_remainder_of_what_is_no_longer_wanted_is_held():
+    mostly = rebalanced(None, THURSDAY, {}, SVXY=0.95, BIL=0.05)
+
+    allocation = rebalanced(mostly, MONDAY, {"SVXY": 1.0, "BIL": 1.0}, SVXY=1.0)
+
+    assert sleeve(allocation) == pytest.approx({"SVXY": 0.19, "BIL": 0.01})
+
+
+@pytest.mark.parametrize(
+    ("distance", "tolerated"), [(0.1, True), (0.1 + 5e-11, True), (0.1 + 2e-10, False), (math.nan, False)]
+)
+def test_a_drift_counts_when_it_exceeds_the_threshold_by_more_than_rounding(distance, tolerated):
+    assert Drift(0.1, {"SPY": 1.0}, distance).is_tolerated is tolerated
+
+
+def test_a_drift_of_exactly_the_threshold_is_left_alone():
+    # 0.5 x 1.5 = 0.75 of 1.25 is 0.6.
+    allocation = rebalanced(halves(), MONDAY, {"SVXY": 1.5, "BIL": 1.0}, SVXY=0.5, BIL=0.5)
+
+    assert statuses(allocation) == {SleeveStatus.HELD}
+
+
+@pytest.mark.parametrize("growth", [{"BIL": 1.0}, {"SVXY": math.nan, "BIL": 1.0}, {"SVXY": math.inf, "BIL": 1.0}])
+def test_a_drift_that_cannot_be_measured_is_settled_by_the_target(growth):
+    signal = available("klm", MONDAY, SVXY=0.5, BIL=0.5)
+
+    drift = drift_of(signal, halves(), growth, threshold=1.0)
+
+    assert drift.unpriced == ("SVXY",)
+    assert math.isnan(drift.distance)
+    assert statuses(rebalanced(halves(), MONDAY, growth, SVXY=0.5, BIL=0.5)) == {SleeveStatus.DECIDED}
+
+
+def test_a_new_symbol_of_the_target_needs_no_close():
+    drift = drift_of(available("klm", MONDAY, SVXY=0.5, BIL=0.45, TLT=0.05), halves(), {"SVXY": 1.0, "BIL": 1.0}, 0.1)
+
+    assert drift.distance == pytest.approx(0.05)
+
+
+def test_cash_in_a_sleeve_does_not_move():
+    first = rebalanced(None, THURSDAY, {}, SVXY=0.5, CASH=0.5)
+
+    drift = drift_of(available("klm", MONDAY, SVXY=0.5, CASH=0.5), first, {"SVXY": 1.2}, 0.1)
+
+    assert drift.sleeve == pytest.approx({"SVXY": 6 / 11, CASH: 5 / 11})
+
+
+def test_a_held_sleeve_is_rescaled_to_todays_share():
+    shares = {"nuclear": 0.3, "tecl": 0.3, "klm": 0.4}
+
+    allocation = rebalanced(halves(), MONDAY, {"SVXY": 1.2, "BIL": 1.0}, shares=shares, SVXY=0.5, BIL=0.5)
+
+    assert sleeve(allocation) == pytest.approx({"SVXY": 0.4 * 6 / 11, "BIL": 0.4 * 5 / 11})
+
+
+@pytest.mark.parametrize("previous", [None, decided()], ids=["no allocation", "no sleeve"])
+def test_a_strategy_without_a_sleeve_starts_at_its_target(previous):
+    allocation = rebalanced(previous, MONDAY, {}, threshold=1.0, SVXY=1.0)
+
+    assert statuses(allocation) == {SleeveStatus.DECIDED}
+
+
+def test_after_cash_a_sleeve_starts_at_its_target():
+    undecided = rebalanced(None, THURSDAY, {})
+
+    assert statuses(undecided) == {SleeveStatus.CASH}
+    assert statuses(rebalanced(undecided, MONDAY, {}, threshold=1.0, SVXY=1.0)) == {SleeveStatus.DECIDED}
+
+
+def test_after_the_safe_asset_a_sleeve_starts_at_its_target():
+    session = later(THURSDAY, 9)
+    parked = rebalanced(halves(), session, {})
+
+    assert statuses(parked) == {SleeveStatus.FALLBACK}
+    again = rebalanced(parked, later(session, 1), {"BIL": 1.0}, threshold=1.0, SVXY=1.0)
+    assert statuses(again) == {SleeveStatus.DECIDED}
+
+
+def test_an_unavailable_strategy_has_no_drift():
+    assert drift_of(unavailable("klm", MONDAY), halves(), {"SVXY": 1.0, "BIL": 1.0}, 0.1) is None
+
+
+def held_through(first, count, growth):
+    allocation = first
+    for session in sessions.sessions_between(first.session, later(first.session, count))[1:]:
+        allocation = rebalanced(allocation, session, growth, threshold=1.0, SVXY=0.5, BIL=0.5)
+    return allocation
+
+
+def test_a_held_sleeve_is_carried_as_it_stands_from_the_session_that_held_it():
+    held = held_through(halves(), 5, {"SVXY": 1.01, "BIL": 1.0})
+
+    allocation = rebalanced(held, later(held.session, 1), {"SVXY": 2.0, "BIL": 1.0})
+
+    assert sleeve(allocation) == pytest.approx(sleeve(held))
+    assert {part.decided_on for part in allocation.sleeve("klm")} == {held.session}
+    assert statuses(allocation) == {SleeveStatus.CARRIED}
+
+
+def test_carrying_counts_from_the_last_answer_and_not_from_the_last_rebalance():
+    held = held_through(halves(), 20, {"SVXY": 1.001, "BIL": 1.0})
+
+    kept, parked = (rebalanced(held, later(held.session, count), {}) for count in (3, 4))
+
+    assert (statuses(kept), statuses(parked)) == ({SleeveStatus.CARRIED}, {SleeveStatus.FALLBACK})
+
+
+def test_a_carried_sleeve_drifts_like_any_other():
+    carried = rebalanced(halves(), MONDAY, {})
+
+    allocation = rebalanced(carried, TUESDAY, {"SVXY": 1.2, "BIL": 1.0}, SVXY=0.5, BIL=0.5)
+
+    assert sleeve(allocation) == pytest.approx({"SVXY": 0.2 * 6 / 11, "BIL": 0.2 * 5 / 11})
+    assert {(part.status, part.decided_on) for part in allocation.sleeve("klm")} == {(SleeveStatus.HELD, TUESDAY)}
+
+
+def test_to_hold_is_to_decide():
+    shares, previous = {"klm": 1.0}, allocate_alone(THURSDAY, {})
+
+    assert not allocate_alone(MONDAY, {"klm": Drift(0.1, {"SVXY": 1.0}, 0.0)}, previous).is_undecided
+    assert combine(MONDAY, [unavailable("klm", MONDAY)], shares, previous).is_undecided
+
+
+def allocate_alone(session, drifts, previous=None):
+    signals = [available("klm", session, SVXY=1.0)]
+    return allocate(session, signals, {"klm": 1.0}, previous, drifts, safe_asset="BIL", max_carried_sessions=3)
+
+
+SLEEVE = ["SPY", "QQQ", "TECL", "BIL", "UVXY"]
+factors = st.floats(0.5, 2.0)
+markets = st.fixed_dictionaries(dict.fromkeys(SLEEVE, factors))
+thresholds = st.floats(0, 1)
+
+
+@st.composite
+def drifting_days(draw):
+    """What klm wants on sessions in a row, empty where it is unavailable, and what closes did before each."""
+    wanted = st.one_of(st.just({}), splits(SLEEVE), splits(SLEEVE))
+    return draw(st.lists(st.tuples(wanted, markets), min_size=1, max_size=8))
+
+
+always_available = st.lists(st.tuples(splits(SLEEVE), markets), min_size=1, max_size=8)
+
+
+def walked(days, threshold):
+    allocations = [None]
+    for session, (target, growth) in zip(sessions.sessions_between(THURSDAY, later(THURSDAY, 9)), days, strict=False):
+        allocations.append(rebalanced(allocations[-1], session, growth, threshold, **target))
+    return allocations[1:]
+
+
+def naive_sleeve(before, target, growth, threshold):
+    """The next sleeve, from the definition: what was held grows, and is replaced when one weight is too far off."""
+    if before is None:
+        return target
+    value = {symbol: before.get(symbol, 0) * growth[symbol] for symbol in SLEEVE}
+    grown = {symbol: value[symbol] / sum(value.values()) for symbol in SLEEVE}
+    distances = [abs(grown[symbol] - target.get(symbol, 0)) for symbol in SLEEVE]
+    assume(abs(max(distances) - threshold) > 1e-8)
+    return target if max(distances) > threshold else grown
+
+
+@given(always_available, thresholds)
+def test_a_sleeve_follows_the_definition_from_session_to_session(days, threshold):
+    expected = None
+    for allocation, (target, growth) in zip(walked(days, threshold), days, strict=True):
+        expected = naive_sleeve(expected, target, growth, threshold)
+        found = {symbol: weight / 0.2 for symbol, weight in sleeve(allocation).items()}
+        assert found == pytest.approx({symbol: weight for symbol, weight in expected.items() if weight > 0}, abs=1e-12)
+
+
+@given(drifting_days(), thresholds)
+def test_held_sleeves_keep_every_promise_of_an_allocation(days, threshold):
+    for allocation in walked(days, threshold):
+        total = math.fsum([*allocation.weights.values(), allocation.cash])
+        assert total == pytest.approx(1, abs=1e-12)
+        assert math.fsum(sleeve(allocation).values()) == pytest.approx(0.2, abs=1e-12)
+        assert from_frame(to_frame(allocation)) == allocation
+        assert len(statuses(allocation)) == 1
+
+
+@given(always_available)
+def test_with_a_threshold_of_one_nothing_but_the_first_target_is_ever_set(days):
+    first, *rest = walked(days, threshold=1.0)
+
+    assert statuses(first) == {SleeveStatus.DECIDED}
+    assert all(statuses(allocation) == {SleeveStatus.HELD} for allocation in rest)
+
+
+@given(drifting_days())
+def test_with_a_threshold_of_nothing_every_drift_is_rebalanced(days):
+    for allocation, (target, _) in zip(walked(days, threshold=0.0), days, strict=True):
+        if target:
+            found = {symbol: weight / 0.2 for symbol, weight in sleeve(allocation).items()}
+            assert found == pytest.approx(target, abs=1e-9)
+
+
+@given(splits(SLEEVE), st.lists(markets, min_size=1, max_size=8))
+def test_held_sessions_in_a_row_move_a_sleeve_like_one(target, markets_in_a_row):
+    days = [(target, market) for market in [{}, *markets_in_a_row]]
+    together = {symbol: math.prod(market[symbol] for market in markets_in_a_row) for symbol in SLEEVE}
+
+    *_, step_by_step = walked(days, threshold=1.0)
+    at_once = rebalanced(walked(days[:1], 1.0)[0], step_by_step.session, together, threshold=1.0, **target)
+
+    assert sleeve(step_by_step) == pytest.approx(sleeve(at_once), rel=1e-12)
+
+
+@given(drifting_days())
+def test_without_a_measured_drift_the_signal_is_always_taken(days):
+    allocation = None
+    for session, (target, _) in zip(sessions.sessions_between(THURSDAY, later(THURSDAY, 9)), days, strict=False):
+        signal = available("klm", session, **target) if target else unavailable("klm", session)
+        allocation = combine(session, [*daily(session), signal], THREE, allocation)
+        assert (SleeveStatus.DECIDED in statuses(allocation)) == bool(target)
+        assert SleeveStatus.HELD not in statuses(allocation)
 
 
 def rows(*weights, symbols=("SPY", "BIL")):

@@ -1,5 +1,7 @@
 """Group allocation: the account's target, after the strategies are consolidated."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 import pandas as pd
 
@@ -7,45 +9,62 @@ from trading_pipeline.application.decision import consolidated
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.signals import signal_name
 from trading_pipeline.defs.assets.table_asset import table_asset
-from trading_pipeline.defs.io_manager import VERSION_BEFORE
+from trading_pipeline.defs.io_manager import SESSIONS, VERSION_BEFORE
 from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.allocation import to_frame
-from trading_pipeline.domain.strategies import STRATEGIES
+from trading_pipeline.domain.strategies import Strategy
 
 GROUP = "allocation"
 # After a longer pause nothing is known of what a strategy held.
 REMEMBERED_SESSIONS = 60
+BARS_SINCE = dg.AssetIn(metadata={SESSIONS: REMEMBERED_SESSIONS + 1})
 
 
-@table_asset("allocation", GROUP, ins={name: dg.AssetIn(key=signal_name(name)) for name in STRATEGIES})
-def allocation(context: dg.AssetExecutionContext, **signals: pd.DataFrame) -> dg.Output[pd.DataFrame]:
-    """Target weights of the whole account: every strategy's weights times its share of capital, and cash.
+def allocation_asset(strategies: Mapping[str, Strategy]) -> dg.AssetsDefinition:
+    """Return the asset that holds the target of an account that ``strategies`` share."""
 
-    A strategy that could not decide keeps what it last decided (``carried``),
-    read back from the previous session's allocation.
-    """
-    world: TradingWorld = context.resources.world
-    session = session_of(context.partition_key)
-    version = world.tables.version("allocation")
-    first, last = sessions.previous_session(session, REMEMBERED_SESSIONS), sessions.previous_session(session)
-    before = world.tables.read("allocation", first, last, version)
-    target = consolidated(session, list(signals.values()), before, world.settings.strategies)
-    frame = to_frame(target)
-    weights = pd.DataFrame(
-        [{"symbol": symbol, "weight": weight} for symbol, weight in target.weights.items()],
-        columns=["symbol", "weight"],
+    @table_asset(
+        "allocation",
+        GROUP,
+        ins={"bars": BARS_SINCE} | {name: dg.AssetIn(key=signal_name(name)) for name in strategies},
     )
-    return metadata.materialised(
-        context,
-        frame,
-        {
-            "weights": metadata.table(weights),
-            "contributions": metadata.table(frame.drop(columns="session")),
-            "cash": target.cash,
-            "symbols": len(weights),
-            "undecided": target.is_undecided,
-            VERSION_BEFORE: -1 if version is None else version,
-        },
-    )
+    def allocation(
+        context: dg.AssetExecutionContext, bars: pd.DataFrame, **signals: pd.DataFrame
+    ) -> dg.Output[pd.DataFrame]:
+        """Target weights of the whole account: every strategy's weights times its share of capital, and cash.
+
+        What a sleeve was given before is read back from the allocation of the
+        previous session: a strategy that could not decide keeps it
+        (``carried``), and so does one that is rebalanced by drift only while
+        it is near its target, as far as closes have moved it (``held``).
+        """
+        world: TradingWorld = context.resources.world
+        session = session_of(context.partition_key)
+        version = world.tables.version("allocation")
+        first, last = sessions.previous_session(session, REMEMBERED_SESSIONS), sessions.previous_session(session)
+        before = world.tables.read("allocation", first, last, version)
+        chosen = world.settings.strategies
+        consolidation = consolidated(session, list(signals.values()), before, bars, list(strategies.values()), chosen)
+        target = consolidation.allocation
+        frame = to_frame(target)
+        weights = pd.DataFrame(
+            [{"symbol": symbol, "weight": weight} for symbol, weight in target.weights.items()],
+            columns=["symbol", "weight"],
+        )
+        return metadata.materialised(
+            context,
+            frame,
+            {
+                "weights": metadata.table(weights),
+                "contributions": metadata.table(frame.drop(columns="session")),
+                "sleeves": metadata.table(consolidation.sleeves()),
+                "cash": target.cash,
+                "symbols": len(weights),
+                "undecided": target.is_undecided,
+                VERSION_BEFORE: -1 if version is None else version,
+            },
+        )
+
+    return allocation
