@@ -5,16 +5,18 @@ and answers an array of the same length. **Missing is missing**: where a window
 holds a NaN or is not yet full the answer is NaN, a recursion starts anew after
 a gap, and nothing is ever filled in. Closes must be positive.
 
-The recursions are TA-Lib's. Windows are folded here instead: a running sum
-carries the rounding of old, larger prices along for ever (an adjusted
-reverse-split fund falls from 5e11 to 10), and TA-Lib's deviation, a difference
-of squares, loses its digits where prices hardly move.
+The recursions are TA-Lib's. Windows are put together here instead (see
+``windows``): a running sum carries the rounding of old, larger prices along for
+ever (an adjusted reverse-split fund falls from 5e11 to 10), and TA-Lib's
+deviation, a difference of squares, loses its digits where returns hardly differ.
 """
 
+import collections
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -26,6 +28,16 @@ import pandas as pd
 
 from trading_pipeline.domain.bars import ClosePanel
 from trading_pipeline.domain.errors import BrokenContract, InvalidInput, PermanentError
+from trading_pipeline.domain.windows import (
+    ONE,
+    PriceWindows,
+    WindowSpreads,
+    all_hold,
+    at_full_windows,
+    drawdowns,
+    spreads,
+    stretches,
+)
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -81,9 +93,14 @@ def compute(
     Raises:
         InvalidInput: the window is too small, or the closes are not one series of positive numbers.
     """
-    if indicator is Indicator.RSI:
-        return rsi(closes, window, smoothing)
-    return _BY_NAME[indicator](closes, window)
+    _check_window(indicator, window)
+    series = _series(closes)
+    desk = _Desk(series.size, smoothing)
+    answer = _PLANS[indicator](desk, window)
+    desk.lay(series)
+    answers = np.empty(series.size)
+    answer(answers)
+    return answers
 
 
 def rsi(closes: FloatArray, window: int, smoothing: Smoothing = Smoothing.WILDER) -> FloatArray:
@@ -101,10 +118,7 @@ def rsi(closes: FloatArray, window: int, smoothing: Smoothing = Smoothing.WILDER
     Raises:
         InvalidInput: ``window`` is below 2, or the closes are not one series of positive numbers.
     """
-    series = _checked(Indicator.RSI, closes, window)
-    if smoothing is Smoothing.CUTLER:
-        return _cutler(series, window)
-    return _by_run(series, window + 1, lambda run: _wilder(run, window))
+    return compute(Indicator.RSI, closes, window, smoothing)
 
 
 def price(closes: FloatArray, window: int = 1) -> FloatArray:
@@ -113,7 +127,7 @@ def price(closes: FloatArray, window: int = 1) -> FloatArray:
     Raises:
         InvalidInput: ``window`` is not 1, or the closes are not one series of positive numbers.
     """
-    return _checked(Indicator.PRICE, closes, window).copy()
+    return compute(Indicator.PRICE, closes, window)
 
 
 def sma(closes: FloatArray, window: int) -> FloatArray:
@@ -128,7 +142,7 @@ def sma(closes: FloatArray, window: int) -> FloatArray:
     Raises:
         InvalidInput: ``window`` is below 1, or the closes are not one series of positive numbers.
     """
-    return _window_mean(_checked(Indicator.SMA, closes, window), window)
+    return compute(Indicator.SMA, closes, window)
 
 
 def ema(closes: FloatArray, window: int) -> FloatArray:
@@ -142,10 +156,7 @@ def ema(closes: FloatArray, window: int) -> FloatArray:
     Raises:
         InvalidInput: ``window`` is below 1, or the closes are not one series of positive numbers.
     """
-    series = _checked(Indicator.EMA, closes, window)
-    if window == 1:
-        return series.copy()
-    return _by_run(series, window, lambda run: _exponential(run, window))
+    return compute(Indicator.EMA, closes, window)
 
 
 def mean_return(closes: FloatArray, window: int) -> FloatArray:
@@ -157,7 +168,7 @@ def mean_return(closes: FloatArray, window: int) -> FloatArray:
     Raises:
         InvalidInput: ``window`` is below 1, or the closes are not one series of positive numbers.
     """
-    return _window_mean(_returns(_checked(Indicator.MEAN_RETURN, closes, window)), window) * 100
+    return compute(Indicator.MEAN_RETURN, closes, window)
 
 
 def cumulative_return(closes: FloatArray, window: int) -> FloatArray:
@@ -171,11 +182,7 @@ def cumulative_return(closes: FloatArray, window: int) -> FloatArray:
     Raises:
         InvalidInput: ``window`` is below 1, or the closes are not one series of positive numbers.
     """
-    series = _checked(Indicator.CUMULATIVE_RETURN, closes, window)
-    changes = np.full_like(series, np.nan)
-    changes[window:] = (series[window:] / series[:-window] - 1) * 100
-    changes[_sessions_since_gap(series) <= window] = np.nan
-    return changes
+    return compute(Indicator.CUMULATIVE_RETURN, closes, window)
 
 
 def return_deviation(closes: FloatArray, window: int) -> FloatArray:
@@ -189,7 +196,7 @@ def return_deviation(closes: FloatArray, window: int) -> FloatArray:
     Raises:
         InvalidInput: ``window`` is below 1, or the closes are not one series of positive numbers.
     """
-    return _window_deviation(_returns(_checked(Indicator.RETURN_DEVIATION, closes, window)), window) * 100
+    return compute(Indicator.RETURN_DEVIATION, closes, window)
 
 
 def price_deviation(closes: FloatArray, window: int) -> FloatArray:
@@ -203,7 +210,7 @@ def price_deviation(closes: FloatArray, window: int) -> FloatArray:
     Raises:
         InvalidInput: ``window`` is below 1, or the closes are not one series of positive numbers.
     """
-    return _window_deviation(_checked(Indicator.PRICE_DEVIATION, closes, window), window)
+    return compute(Indicator.PRICE_DEVIATION, closes, window)
 
 
 def max_drawdown(closes: FloatArray, window: int) -> FloatArray:
@@ -215,10 +222,33 @@ def max_drawdown(closes: FloatArray, window: int) -> FloatArray:
     Raises:
         InvalidInput: ``window`` is below 1, or the closes are not one series of positive numbers.
     """
-    series = _checked(Indicator.MAX_DRAWDOWN, closes, window)
-    # The fall of a single close from itself: zero, and NaN where the close is.
-    falls, _, _ = _fold((series - series, series, series), window, _merge_drawdowns)
-    return _aligned(falls, series.size) * 100
+    return compute(Indicator.MAX_DRAWDOWN, closes, window)
+
+
+def average_true_range(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> FloatArray:
+    """Return Wilder's average true range, in dollars; needs ``window`` + 1 bars.
+
+    The true range is the largest of high - low, |high - last close| and
+    |low - last close|. The average starts as the plain mean of the first
+    ``window`` true ranges and goes on as a = a + (x - a) / window (J. Welles
+    Wilder, New Concepts in Technical Trading Systems, 1978). NaN where a bar
+    lacks its high, low or close; it starts anew after.
+
+    >>> average_true_range(np.array([9.0, 11.0, 14.0]), np.array([8.0, 9.0, 13.0]), np.array([8.5, 10.0, 13.0]), 2)
+    array([ nan,  nan, 3.25])
+
+    Raises:
+        InvalidInput: ``window`` is below 1, or the three are not series of positive numbers of one length.
+    """
+    if window < 1:
+        raise InvalidInput(f"the window of an average true range was {window}: it must be at least 1")
+    high, low, close = _series(high), _series(low), _series(close)
+    if not high.size == low.size == close.size:
+        raise InvalidInput(
+            f"high, low and close held {high.size}, {low.size} and {close.size} prices: "
+            "they must be of the same sessions"
+        )
+    return _true_range_mean(high, low, close, window)
 
 
 def daily_returns(closes: FloatArray) -> FloatArray:
@@ -230,7 +260,11 @@ def daily_returns(closes: FloatArray) -> FloatArray:
     Raises:
         InvalidInput: the closes are not one series of positive numbers.
     """
-    return _returns(_checked_closes(closes))
+    series = _series(closes)
+    _check_prices("close", series)
+    returns = np.full_like(series, np.nan)
+    returns[1:] = series[1:] / series[:-1] - 1
+    return returns
 
 
 def annualised_volatility(closes: FloatArray, window: int) -> FloatArray:
@@ -266,17 +300,6 @@ def look_back(indicator: Indicator, window: int, smoothing: Smoothing = Smoothin
 
 _OF_CHANGES = frozenset({Indicator.RSI, Indicator.MEAN_RETURN, Indicator.CUMULATIVE_RETURN, Indicator.RETURN_DEVIATION})
 
-_BY_NAME: Mapping[Indicator, Callable[[FloatArray, int], FloatArray]] = {
-    Indicator.PRICE: price,
-    Indicator.SMA: sma,
-    Indicator.EMA: ema,
-    Indicator.MEAN_RETURN: mean_return,
-    Indicator.CUMULATIVE_RETURN: cumulative_return,
-    Indicator.RETURN_DEVIATION: return_deviation,
-    Indicator.PRICE_DEVIATION: price_deviation,
-    Indicator.MAX_DRAWDOWN: max_drawdown,
-}
-
 
 def _check_window(indicator: Indicator, window: int) -> None:
     smallest = 2 if indicator is Indicator.RSI else 1
@@ -286,67 +309,184 @@ def _check_window(indicator: Indicator, window: int) -> None:
         raise InvalidInput(f"the window of price was {window}: a price is one close, its window must be 1")
 
 
-def _checked_closes(closes: FloatArray) -> FloatArray:
-    series = np.ascontiguousarray(closes, dtype=np.float64)
+def _series(prices: FloatArray) -> FloatArray:
+    series = np.ascontiguousarray(prices, dtype=np.float64)
     if series.ndim != 1:
-        raise InvalidInput(f"closes had the shape {series.shape}: one series at a time, oldest first")
-    wrong = np.flatnonzero((series <= 0) | np.isinf(series))
-    if wrong.size:
-        raise InvalidInput(
-            f"close {wrong[0]} of {series.size} was {series[wrong[0]]}: closes must be positive, or NaN where missing"
-        )
+        raise InvalidInput(f"prices had the shape {series.shape}: one series at a time, oldest first")
     return series
 
 
-def _checked(indicator: Indicator, closes: FloatArray, window: int) -> FloatArray:
-    _check_window(indicator, window)
-    return _checked_closes(closes)
+def _check_prices(name: str, prices: FloatArray) -> None:
+    wrong = np.flatnonzero((prices <= 0) | np.isinf(prices))
+    if wrong.size:
+        raise InvalidInput(
+            f"{name} {wrong[0]} of {prices.size} was {prices[wrong[0]]}: {name}s must be positive, or NaN where missing"
+        )
 
 
-def _returns(series: FloatArray) -> FloatArray:
-    returns = np.full_like(series, np.nan)
-    returns[1:] = series[1:] / series[:-1] - 1
-    return returns
+def _is_positive(prices: FloatArray) -> bool:
+    """Tell whether there are ``prices``, all of them positive and none missing."""
+    # To find the place is faster than to reduce, and the place of the first NaN comes before any other.
+    return prices.size > 0 and bool(prices[prices.argmin()] > 0)
 
 
-def _sessions_since_gap(series: FloatArray) -> npt.NDArray[np.int64]:
-    """Count the closes up to each session since the last missing one, zero where it is missing itself."""
-    places = np.arange(1, series.size + 1)
-    return places - np.maximum.accumulate(np.where(np.isnan(series), places, 0))
+class _Desk(PriceWindows):
+    """Where readings of one series of closes after another are computed, all of one length."""
+
+    def __init__(self, length: int, smoothing: Smoothing) -> None:
+        super().__init__(length)
+        self.smoothing = smoothing
+        self.whole = False
+        """Whether there are closes, and none is missing."""
+
+    def lay(self, closes: FloatArray) -> None:
+        """Take ``closes`` in, once they are known to be prices."""
+        self.whole = _is_positive(closes) and bool(closes[closes.argmax()] < math.inf)
+        if not self.whole:
+            _check_prices("close", closes)
+        self.take(closes)
 
 
-def _runs(series: FloatArray) -> Iterator[slice]:
-    present = np.concatenate(([False], ~np.isnan(series), [False]))
-    edges = np.flatnonzero(present[1:] != present[:-1])
-    return (slice(first, last) for first, last in zip(edges[::2], edges[1::2], strict=True))
+_HUNDRED = np.array(100.0)
+
+_Answer = Callable[[FloatArray], None]
+"""Write a reading of the closes that lie on the desk into an array as long as they are."""
 
 
-def _by_run(series: FloatArray, needed: int, answer: Callable[[FloatArray], FloatArray]) -> FloatArray:
+def _price(desk: _Desk, window: int) -> _Answer:  # noqa: ARG001
+    def answer(out: FloatArray) -> None:
+        out[:] = desk.closes
+
+    return answer
+
+
+def _mean(desk: _Desk, window: int) -> _Answer:
+    [sums], repeats, size = desk.prices.of(window), desk.repeats, np.array(float(window))
+
+    def answer(out: FloatArray) -> None:
+        desk.prices.refresh()
+        means = np.divide(sums, size, at_full_windows(out, sums.size))
+        if 0 < window - 1 <= np.count_nonzero(repeats):
+            flat = all_hold(repeats, window - 1)
+            means[flat] = desk.closes[window - 1 :][flat]
+
+    return answer
+
+
+def _mean_return(desk: _Desk, window: int) -> _Answer:
+    sums, _ = desk.returns.of(window)
+    percent = np.array(100 / window)
+
+    def answer(out: FloatArray) -> None:
+        desk.returns.refresh()
+        np.multiply(sums, percent, at_full_windows(out, sums.size))
+
+    return answer
+
+
+def _cumulative_return(desk: _Desk, window: int) -> _Answer:
+    later, earlier = desk.closes[window:], desk.closes[:-window]
+    ratios = desk.room[: later.size]
+
+    def answer(out: FloatArray) -> None:
+        np.divide(later, earlier, ratios)
+        np.subtract(ratios, ONE, ratios)
+        changes = np.multiply(ratios, _HUNDRED, at_full_windows(out, ratios.size))
+        if not desk.whole:
+            changes[~all_hold(~np.isnan(desk.closes), window + 1)] = np.nan
+
+    return answer
+
+
+def _return_deviation(desk: _Desk, window: int) -> _Answer:
+    if window == 1:
+        return _nothing
+    spreads_of_returns = WindowSpreads(desk.returns, window, desk.room)
+    percent = np.array(1e4 / (window - 1))
+
+    def answer(out: FloatArray) -> None:
+        spread = spreads_of_returns.now()
+        np.sqrt(np.multiply(spread, percent, spread), at_full_windows(out, spread.size))
+
+    return answer
+
+
+def _price_deviation(desk: _Desk, window: int) -> _Answer:
+    if window == 1:
+        return _nothing
+
+    def answer(out: FloatArray) -> None:
+        # Closes lie far from zero: most of their differences of squares would have lost their digits.
+        spread = spreads(desk.closes, window)
+        np.sqrt(spread / (window - 1), at_full_windows(out, spread.size))
+
+    return answer
+
+
+def _nothing(out: FloatArray) -> None:
+    out[:] = np.nan
+
+
+def _max_drawdown(desk: _Desk, window: int) -> _Answer:
+    def answer(out: FloatArray) -> None:
+        falls = drawdowns(desk.closes, window)
+        np.multiply(falls, 100, at_full_windows(out, falls.size))
+
+    return answer
+
+
+def _relative_strength(desk: _Desk, window: int) -> _Answer:
+    if desk.smoothing is Smoothing.CUTLER:
+        return _cutler(desk, window)
+
+    def answer(out: FloatArray) -> None:
+        _by_run(desk, window + 1, lambda run: _wilder(run, window), out)
+
+    return answer
+
+
+def _cutler(desk: _Desk, window: int) -> _Answer:
+    gains, losses = desk.moves.of(window)
+
+    def answer(out: FloatArray) -> None:
+        desk.moves.refresh()
+        total = gains + losses
+        index = np.divide(gains, total, out=np.full_like(total, NEUTRAL_RSI / 100), where=total != 0)
+        np.multiply(index, 100, at_full_windows(out, index.size))
+
+    return answer
+
+
+def _exponential_mean(desk: _Desk, window: int) -> _Answer:
+    if window == 1:
+        return _price(desk, window)
+
+    def answer(out: FloatArray) -> None:
+        _by_run(desk, window, lambda run: _exponential(run, window), out)
+
+    return answer
+
+
+def _by_run(desk: _Desk, needed: int, answer: Callable[[FloatArray], FloatArray], out: FloatArray) -> None:
     """Answer each stretch without a gap on its own: after a NaN TA-Lib's RSI says 0.0 for ever."""
-    answers = np.full_like(series, np.nan)
-    for run in _runs(series):
+    if desk.whole and desk.closes.size >= needed:
+        out[:] = answer(desk.closes)
+        return
+    out[:] = np.nan
+    for run in stretches(np.isnan(desk.closes)):
         if run.stop - run.start >= needed:
-            answers[run] = answer(series[run])
-    return answers
+            out[run] = answer(desk.closes[run])
 
 
 def _wilder(run: FloatArray, window: int) -> FloatArray:
     import talib
 
     index: FloatArray = talib.RSI(run, window)
-    if (index == 0).any():
+    if index[window] == 0:
         # TA-Lib says 0 both for nothing but losses, which is right, and for no change at all, which is neutral.
         unchanged = np.logical_and.accumulate(run == run[0])
         index[window:][unchanged[window:]] = NEUTRAL_RSI
     return index
-
-
-def _cutler(series: FloatArray, window: int) -> FloatArray:
-    changes = np.full_like(series, np.nan)
-    changes[1:] = np.diff(series)
-    gain = _window_mean(np.maximum(changes, 0), window)
-    total = gain + _window_mean(np.maximum(-changes, 0), window)
-    return np.divide(100 * gain, total, out=np.full_like(total, NEUTRAL_RSI), where=total != 0)
 
 
 def _exponential(run: FloatArray, window: int) -> FloatArray:
@@ -357,70 +497,34 @@ def _exponential(run: FloatArray, window: int) -> FloatArray:
     return np.clip(means, np.minimum.accumulate(run), np.maximum.accumulate(run))
 
 
-_State = tuple[FloatArray, ...]
-_Merge = Callable[[_State, _State, int, int], _State]
+def _true_range_mean(high: FloatArray, low: FloatArray, close: FloatArray, window: int) -> FloatArray:
+    import talib
+
+    if close.size > window and _is_positive(high) and _is_positive(low) and _is_positive(close):
+        answers: FloatArray = talib.ATR(high, low, close, window)
+        # One infinite price makes all answers after it infinite or NaN; three prices are in no answer.
+        if math.isfinite(answers[-1] + high[0] + low[0] + close[-1]):
+            return answers
+    for name, prices in (("high", high), ("low", low), ("close", close)):
+        _check_prices(name, prices)
+    answers = np.full_like(close, np.nan)
+    for run in stretches(np.isnan(high) | np.isnan(low) | np.isnan(close)):
+        if run.stop - run.start > window:
+            answers[run] = talib.ATR(high[run], low[run], close[run], window)
+    return answers
 
 
-def _fold(leaves: _State, window: int, merge: _Merge) -> _State:
-    """Merge the leaves of every full window, in steps that double and add one: about log2(window) of them.
-
-    What a window answers depends on its own leaves and on nothing before them,
-    to the last bit; NaN spreads to every window that holds one.
-    """
-    state, size = leaves, 1
-    for bit in f"{window:b}"[1:]:
-        state, size = _join(state, state, size, size, merge), 2 * size
-        if bit == "1":
-            state, size = _join(state, leaves, size, 1, merge), size + 1
-    return state
-
-
-def _join(older: _State, newer: _State, older_size: int, newer_size: int, merge: _Merge) -> _State:
-    later = tuple(part[older_size:] for part in newer)
-    earlier = tuple(part[: last.size] for part, last in zip(older, later, strict=True))
-    return merge(earlier, later, older_size, newer_size)
-
-
-def _merge_means(older: _State, newer: _State, older_size: int, newer_size: int) -> _State:
-    (mean,), (newer_mean,) = older, newer
-    return (mean + (newer_mean - mean) * (newer_size / (older_size + newer_size)),)
-
-
-def _merge_moments(older: _State, newer: _State, older_size: int, newer_size: int) -> _State:
-    """Merge means and sums of squared deviations (Chan, Golub and LeVeque, 1979): no difference of squares."""
-    (mean, squares), (newer_mean, newer_squares) = older, newer
-    share = newer_size / (older_size + newer_size)
-    apart = newer_mean - mean
-    return mean + apart * share, squares + newer_squares + apart * apart * (older_size * share)
-
-
-def _merge_drawdowns(older: _State, newer: _State, older_size: int, newer_size: int) -> _State:  # noqa: ARG001
-    (fall, peak, trough), (newer_fall, newer_peak, newer_trough) = older, newer
-    across = 1 - newer_trough / peak
-    return (
-        np.maximum(np.maximum(fall, newer_fall), across),
-        np.maximum(peak, newer_peak),
-        np.minimum(trough, newer_trough),
-    )
-
-
-def _aligned(answers: FloatArray, length: int) -> FloatArray:
-    """Put the answers of full windows at the session on which each ends."""
-    aligned = np.full(length, np.nan)
-    aligned[length - answers.size :] = answers
-    return aligned
-
-
-def _window_mean(values: FloatArray, window: int) -> FloatArray:
-    (means,) = _fold((values,), window, _merge_means)
-    return _aligned(means, values.size)
-
-
-def _window_deviation(values: FloatArray, window: int) -> FloatArray:
-    if window == 1:
-        return np.full_like(values, np.nan)
-    _, squares = _fold((values, values - values), window, _merge_moments)
-    return _aligned(np.sqrt(squares / (window - 1)), values.size)
+_PLANS: Mapping[Indicator, Callable[[_Desk, int], _Answer]] = {
+    Indicator.RSI: _relative_strength,
+    Indicator.PRICE: _price,
+    Indicator.SMA: _mean,
+    Indicator.EMA: _exponential_mean,
+    Indicator.MEAN_RETURN: _mean_return,
+    Indicator.CUMULATIVE_RETURN: _cumulative_return,
+    Indicator.RETURN_DEVIATION: _return_deviation,
+    Indicator.PRICE_DEVIATION: _price_deviation,
+    Indicator.MAX_DRAWDOWN: _max_drawdown,
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -447,6 +551,49 @@ class Reading:
         if self.indicator is Indicator.PRICE:
             return f"price({self.symbol})"
         return f"{self.indicator}({self.symbol},{self.window})"
+
+
+_Kind = tuple[Indicator, int]
+_KIND: Callable[[Reading], _Kind] = operator.attrgetter("indicator", "window")
+
+
+def _by_symbol(readings: Iterable[Reading]) -> list[tuple[str, list[_Kind], list[Reading]]]:
+    """Sort ``readings`` by symbol and kind, each once; neighbours of which the same is asked share their list of kinds.
+
+    In a wide panel that is nearly all of them: their readings are sorted, and
+    planned, only once.
+    """
+    found: dict[str, list[Reading]] = collections.defaultdict(list)
+    for reading in readings:
+        found[reading.symbol].append(reading)
+    asked: list[tuple[str, list[_Kind], list[Reading]]] = []
+    given: list[_Kind] = []
+    for symbol, own in sorted(found.items()):
+        before, given = given, list(map(_KIND, own))
+        if given != before:
+            first = {kind: place for place, kind in reversed(list(enumerate(given)))}
+            kinds = sorted(first)
+            order = [first[kind] for kind in kinds]
+        asked.append((symbol, kinds, [own[place] for place in order]))
+    return asked
+
+
+def _fill(
+    table: FloatArray, closes: ClosePanel, asked: list[tuple[str, list[_Kind], list[Reading]]], smoothing: Smoothing
+) -> None:
+    """Write each of the readings ``asked`` for into its column of ``table``."""
+    series = dict(zip(closes.symbols, closes.values.T, strict=True))  # noqa: PD011 an array of ours
+    missing = np.full(len(table), np.nan)
+    columns = iter(table.T)
+    before: list[_Kind] | None = None
+    for symbol, kinds, _ in asked:
+        if kinds is not before:
+            desk = _Desk(len(table), smoothing)
+            answers = [_PLANS[indicator](desk, window) for indicator, window in kinds]
+            before = kinds
+        desk.lay(series.get(symbol, missing))
+        for answer in answers:
+            answer(next(columns))
 
 
 @dataclass(frozen=True, eq=False)
@@ -479,12 +626,11 @@ class IndicatorPanel:
         cls, closes: ClosePanel, readings: Iterable[Reading], smoothing: Smoothing = Smoothing.WILDER
     ) -> "IndicatorPanel":
         """Compute each of ``readings`` once; those of a symbol without closes are NaN."""
-        wanted = tuple(sorted(set(readings)))
+        asked = _by_symbol(readings)
+        wanted = tuple(reading for _, _, own in asked for reading in own)
         # A column is what is read, so a column is what lies together in memory.
-        table = np.full((len(closes.sessions), len(wanted)), np.nan, order="F")
-        for place, reading in enumerate(wanted):
-            series = closes.column(reading.symbol)
-            table[:, place] = compute(reading.indicator, series, reading.window, smoothing)
+        table = np.empty((len(closes.sessions), len(wanted)), order="F")
+        _fill(table, closes, asked, smoothing)
         return cls(closes.sessions, wanted, table)
 
     def values(self, reading: Reading) -> FloatArray:
@@ -504,6 +650,30 @@ class IndicatorPanel:
     @functools.cached_property
     def _places(self) -> Mapping[Reading, int]:
         return {reading: place for place, reading in enumerate(self.readings)}
+
+    def __contains__(self, reading: Reading) -> bool:
+        """Tell whether somebody computed ``reading``."""
+        return reading in self._places
+
+    def with_columns(self, columns: Mapping[Reading, FloatArray]) -> "IndicatorPanel":
+        """Return this panel with further readings, one value a session each; those that it has stay as they are."""
+        added = {reading: values for reading, values in columns.items() if reading not in self}
+        table = np.empty((len(self.sessions), len(self.readings) + len(added)), order="F")
+        table[:, : len(self.readings)] = self.table
+        for place, values in enumerate(added.values(), start=len(self.readings)):
+            table[:, place] = values
+        return IndicatorPanel(self.sessions, (*self.readings, *added), table)
+
+    def of(self, readings: Iterable[Reading]) -> "IndicatorPanel":
+        """Return the panel of these readings alone.
+
+        Raises:
+            PermanentError: nobody computed one of them.
+        """
+        wanted = tuple(readings)
+        columns = [self.values(reading) for reading in wanted]
+        table = np.stack(columns).T if columns else np.empty((len(self.sessions), 0))
+        return IndicatorPanel(self.sessions, wanted, table)
 
     def last(self, count: int) -> "IndicatorPanel":
         """Return the panel of the last ``count`` sessions, or of all if there are fewer."""

@@ -1,7 +1,8 @@
 import math
 import statistics
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trading_pipeline.domain.indicators import (
     Reading,
     Smoothing,
     annualised_volatility,
+    average_true_range,
     compute,
     daily_returns,
     ema,
@@ -287,6 +289,33 @@ def test_the_deviation_of_a_series_that_hardly_moves_keeps_its_digits():
     assert compute(Indicator.PRICE_DEVIATION, closes, 10)[-1] == pytest.approx(wanted, rel=1e-9)
 
 
+def test_equal_closes_after_a_lively_past_have_exactly_their_mean():
+    closes = np.concatenate([np.random.default_rng(3).uniform(1, 9, 70), np.full(40, 0.1), [7.0]])
+    found = sma(closes, 20)
+    assert (found[89:110] == 0.1).all()
+    assert not np.isin(found[[88, 110]], 0.1).any()
+
+
+@pytest.mark.parametrize("window", [2, 6, 20])
+def test_a_constant_return_has_no_deviation(window):
+    closes = 100 * 1.001 ** np.arange(60)
+    assert compute(Indicator.RETURN_DEVIATION, closes, window)[window:].max() < 1e-12
+
+
+@pytest.mark.parametrize("apart", [1e-3, 1e-5, 1e-7, 1e-9])
+def test_the_deviation_of_returns_that_hardly_differ_keeps_its_digits(apart):
+    closes = 100 * np.cumprod(1.01 + apart * np.random.default_rng(4).uniform(-1, 1, 60))
+    wanted = 100 * statistics.stdev(map(Fraction, daily_returns(closes)[-14:].tolist()))
+    assert compute(Indicator.RETURN_DEVIATION, closes, 14)[-1] == pytest.approx(wanted, rel=2e-11 + 1e-17 / apart)
+
+
+def test_where_some_windows_hardly_move_the_others_answer_as_without_them():
+    lively, still = 100 * np.cumprod(np.random.default_rng(5).uniform(0.97, 1.03, 50)), np.full(30, 1.001)
+    both = np.concatenate([lively, lively[-1] * np.cumprod(still)])
+    alone = compute(Indicator.RETURN_DEVIATION, lively, 6)
+    np.testing.assert_array_equal(compute(Indicator.RETURN_DEVIATION, both, 6)[:50], alone)
+
+
 def test_a_return_beside_a_missing_close_is_missing():
     assert_close(daily_returns(np.array([100.0, 110.0, NAN, 100.0, 90.0])), [NAN, 0.1, NAN, NAN, -0.1])
 
@@ -367,6 +396,66 @@ def test_look_back_is_the_window_or_long_enough_for_a_recursion_to_forget(indica
     assert look_back(Indicator.RSI, 10, Smoothing.CUTLER) == 11
 
 
+def true_ranges_by_hand(high, low, close):
+    for now in range(1, len(close)):
+        before = Decimal(close[now - 1])
+        top, bottom = Decimal(high[now]), Decimal(low[now])
+        yield max(top - bottom, abs(top - before), abs(bottom - before))
+
+
+def true_range_mean_by_hand(high, low, close, window):
+    ranges = list(true_ranges_by_hand(high, low, close))
+    answers, mean = [NAN] * window, sum(ranges[:window], Decimal(0)) / window
+    for number in range(window, len(close)):
+        if number > window:
+            mean += (ranges[number - 1] - mean) / window
+        answers.append(float(mean))
+    return answers[: len(close)]
+
+
+@st.composite
+def bars(draw, min_size=1):
+    def dollars(cents):
+        return np.array(cents) / 100
+
+    rows = draw(st.lists(st.tuples(st.integers(1, 10**6), st.integers(0, 10**5), st.floats(0, 1)), min_size=min_size))
+    low, spans, share = (np.array(part) for part in zip(*rows, strict=True))
+    return dollars(low + spans), dollars(low), dollars(low + np.floor(spans * share))
+
+
+@given(bars(), st.integers(1, 12))
+def test_the_average_true_range_equals_the_definition(prices, window):
+    wanted = true_range_mean_by_hand(*(part.tolist() for part in prices), window)
+    assert_close(average_true_range(*prices, window), wanted)
+
+
+@given(bars(min_size=2), st.integers(1, 6), st.data())
+def test_the_average_true_range_starts_anew_after_a_bar_that_lacks_a_price(prices, window, data):
+    gap = data.draw(st.integers(0, prices[0].size - 1))
+    data.draw(st.sampled_from(prices))[gap] = NAN
+    found = average_true_range(*prices, window)
+    assert np.isnan(found[gap])
+    np.testing.assert_array_equal(found[:gap], average_true_range(*(part[:gap] for part in prices), window))
+    np.testing.assert_array_equal(found[gap + 1 :], average_true_range(*(part[gap + 1 :] for part in prices), window))
+
+
+@pytest.mark.parametrize("wrong", [0.0, -2.0, math.inf])
+@pytest.mark.parametrize("name", ["high", "low", "close"])
+@pytest.mark.parametrize("place", [0, 3, 5])
+def test_bars_that_are_no_prices_have_no_range(name, place, wrong):
+    prices = {"high": np.full(6, 9.0), "low": np.full(6, 7.0), "close": np.full(6, 8.0)}
+    prices[name][place] = wrong
+    with pytest.raises(InvalidInput, match=f"{name} {place} of 6 was {wrong}: {name}s must be positive"):
+        average_true_range(**prices, window=2)
+
+
+def test_a_range_of_no_sessions_or_of_unequal_ones_is_refused():
+    with pytest.raises(InvalidInput, match="window of an average true range was 0: it must be at least 1"):
+        average_true_range(np.ones(3), np.ones(3), np.ones(3), 0)
+    with pytest.raises(InvalidInput, match="held 3, 3 and 2 prices: they must be of the same sessions"):
+        average_true_range(np.ones(3), np.ones(3), np.ones(2), 1)
+
+
 def averages(closes, window):
     """Wilder's averages of gain and loss after every change from the first window on."""
     changes = np.diff(closes)
@@ -424,6 +513,39 @@ def test_a_panel_holds_each_reading_once_and_in_order():
 def test_a_panel_answers_with_the_indicator_of_its_closes(panel):
     assert_close(panel.values(Reading("SPY", Indicator.SMA, 2)), [NAN, 1.5, 3, NAN])
     assert_close(panel.values(Reading("SPY", Indicator.PRICE, 1)), [1, 2, 4, NAN])
+
+
+@given(st.lists(series, min_size=1, max_size=4), st.data(), st.sampled_from(Smoothing))
+def test_a_panel_answers_to_the_last_bit_as_each_reading_alone(columns, data, smoothing):
+    symbols = [f"S{number}" for number in range(len(columns))]
+    length = min(column.size for column in columns)
+    kinds = [
+        (indicator, window) for indicator in Indicator for window in (1, 2, 3, 5, 8, 12) if allowed(indicator, window)
+    ]
+    asked = st.tuples(st.sampled_from(symbols), st.sampled_from(kinds))
+    readings = [Reading(symbol, *kind) for symbol, kind in data.draw(st.lists(asked, max_size=40))]
+    table = np.column_stack([column[:length] for column in columns])
+    closes = ClosePanel(tuple(SESSIONS[0] + timedelta(days=n) for n in range(length)), tuple(symbols), table)
+    panel = IndicatorPanel.from_closes(closes, readings, smoothing)
+    assert panel.readings == tuple(sorted(set(readings)))
+    for reading in panel.readings:
+        alone = compute(reading.indicator, closes.column(reading.symbol), reading.window, smoothing)
+        np.testing.assert_array_equal(panel.values(reading), alone)
+
+
+def allowed(indicator, window):
+    return window == 1 if indicator is Indicator.PRICE else window > 1 or indicator is not Indicator.RSI
+
+
+def test_a_panel_refuses_closes_that_are_no_prices():
+    with pytest.raises(InvalidInput, match=r"close 1 of 4 was -2\.0"):
+        panel_of([1, -2, 4, NAN], [5, 6, 7, 8])
+
+
+def test_a_panel_without_sessions_or_readings_is_empty():
+    closes = ClosePanel((), ("SPY",), np.empty((0, 1)))
+    assert IndicatorPanel.from_closes(closes, READINGS).table.shape == (0, 2)
+    assert panel_of([1, 2, 3, 4], [5, 6, 7, 8], readings=[]).table.shape == (4, 0)
 
 
 def test_a_panel_passes_its_smoothing_on():
