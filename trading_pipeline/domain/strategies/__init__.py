@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from trading_pipeline.domain.errors import InvalidInput
+from trading_pipeline.domain.strategies.klm import KLM
 from trading_pipeline.domain.strategies.nuclear import NUCLEAR
 from trading_pipeline.domain.strategies.tecl import TECL
 from trading_pipeline.domain.strategies.tree import Node
@@ -49,20 +50,30 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
                 ),
                 tree=TECL,
             ),
+            Strategy(
+                name="klm",
+                title="KLM ensemble",
+                description=(
+                    "Eight variants that sort leveraged technology against managed futures and volatility; "
+                    "the one that moved most over five sessions is held."
+                ),
+                tree=KLM,
+                drift_threshold=0.1,
+            ),
         )
     }
 )
 """Every strategy by name: the only list of them."""
 
 
-def strategy_named(name: str) -> Strategy:
-    """Return the strategy of that name.
+def strategy_named(name: str, strategies: Mapping[str, Strategy] = STRATEGIES) -> Strategy:
+    """Return the strategy of that name among ``strategies``.
 
     Raises:
         InvalidInput: there is none; the message names those that there are.
     """
-    if name in STRATEGIES:
-        return STRATEGIES[name]
-    near = difflib.get_close_matches(name.lower(), STRATEGIES, n=1)
+    if name in strategies:
+        return strategies[name]
+    near = difflib.get_close_matches(name.lower(), strategies, n=1)
     hint = f"did you mean {near[0]}? The" if near else "the"
-    raise InvalidInput(f"there is no strategy {name!r}: {hint} strategies are {', '.join(STRATEGIES)}")
+    raise InvalidInput(f"there is no strategy {name!r}: {hint} strategies are {', '.join(strategies)}")

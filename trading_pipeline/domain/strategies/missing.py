@@ -30,6 +30,7 @@ from trading_pipeline.domain.strategies.tree import (
 Codes = npt.NDArray[np.int64]
 
 DECIDED = 0
+MOST_NAMED = 6
 
 
 def reasons_for(tree: Node, evaluator: Evaluator, rows: Rows) -> tuple[Codes, tuple[str, ...]]:
@@ -156,5 +157,6 @@ def _parts(condition: Condition) -> tuple[Measure | Condition, ...]:
 
 def _nobody(node: Filter) -> str:
     groups = any(isinstance(candidate, Group) for candidate in node.candidates)
-    names = ", ".join(str(candidate) for candidate in node.candidates)
-    return f"no candidate has {node.indicator}({node.window}){' and can be decided' if groups else ''}: {names}"
+    names = ", ".join(str(candidate) for candidate in node.candidates[:MOST_NAMED])
+    more = f" and {len(node.candidates) - MOST_NAMED} more" if len(node.candidates) > MOST_NAMED else ""
+    return f"no candidate has {node.indicator}({node.window}){' and can be decided' if groups else ''}: {names}{more}"

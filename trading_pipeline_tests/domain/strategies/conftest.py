@@ -9,9 +9,12 @@ from trading_pipeline.domain.bars import ClosePanel, close_panel
 from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
 from trading_pipeline.domain.strategies import STRATEGIES, tree
 from trading_pipeline.domain.strategies.evaluation import evaluate
+from trading_pipeline.domain.strategies.evaluator import Evaluator
+from trading_pipeline_tests.domain.strategies.leaves import unreached
 
 SHARED = Path(__file__).parents[3].parent / "shared"
 FIRST = date(2024, 1, 1)
+SESSIONS = 16
 
 
 @pytest.fixture(scope="session")
@@ -55,16 +58,64 @@ def panel_of():
 
 
 @pytest.fixture(scope="session")
+def stated(panel_of):
+    """Make a panel on which the same readings hold for long enough that groups have series of their own.
+
+    A reading that is a tuple takes its values in turn. ``close(S)`` states what
+    a group that holds S earns. ``today`` holds on the last session alone.
+    """
+
+    def panel(node, readings, today=None) -> IndicatorPanel:
+        rows = [{name: _on(session, value) for name, value in readings.items()} for session in range(SESSIONS)]
+        rows[-1] |= today or {}
+        read = set(map(str, tree.readings(node)))
+        return panel_of(node, *(_seen(row, before, read) for before, row in zip([rows[0], *rows], rows, strict=False)))
+
+    return panel
+
+
+@pytest.fixture(scope="session")
 def held(panel_of):
     """Evaluate one session of hand-made readings: the weights held, or the reason for there being none."""
+    return lambda node, readings: last_of(evaluate(node, panel_of(node, readings)))
 
-    def holdings(node, readings):
-        evaluation = evaluate(node, panel_of(node, readings))
-        if evaluation.reason(0) is not None:
-            return evaluation.reason(0)
-        return {s: float(w) for s, w in zip(evaluation.symbols, evaluation.weights[0], strict=True) if w}
 
-    return holdings
+@pytest.fixture(scope="session")
+def held_at_last(stated):
+    """Evaluate stated readings: the weights held on the last session, or the reason for there being none."""
+    return lambda node, readings, today=None: last_of(evaluate(node, stated(node, readings, today)))
+
+
+@pytest.fixture(scope="session")
+def missed_leaves(stated):
+    """Name the leaves of a tree that none of the cases reaches: pairs of a tree within it and stated readings."""
+
+    def missed(root, cases) -> list[str]:
+        return unreached(root, [(node, Evaluator(node, stated(node, readings))) for node, readings in cases])
+
+    return missed
+
+
+def last_of(evaluation):
+    if evaluation.reason(-1) is not None:
+        return evaluation.reason(-1)
+    return {s: float(w) for s, w in zip(evaluation.symbols, evaluation.weights[-1], strict=True) if w}
+
+
+def _on(session, value):
+    return value[session % len(value)] if isinstance(value, tuple) else value
+
+
+def _seen(row, before, read):
+    """Put what is read of a close in its place: the price, and the return since the session before."""
+    seen = {name: value for name, value in row.items() if not name.startswith("close(")}
+    for name, close in row.items():
+        if name not in seen:
+            symbol = name.removeprefix("close(").removesuffix(")")
+            of_close = {f"price({symbol})": close, f"cumret({symbol},1)": (close / before[name] - 1) * 100}
+            assert read.intersection(of_close), f"{symbol} is neither read nor held by a group that is"
+            seen |= {reading: value for reading, value in of_close.items() if reading in read}
+    return seen
 
 
 # No strategy acts on these: no strength either way, prices at their means, nothing moves.

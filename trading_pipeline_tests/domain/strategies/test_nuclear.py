@@ -2,15 +2,11 @@ import math
 
 import pytest
 
-from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.domain.strategies.nuclear import NUCLEAR
 from trading_pipeline.domain.strategies.nuclear.bear import BEAR_1, BEAR_2
 from trading_pipeline.domain.strategies.nuclear.bull import BULL
+from trading_pipeline_tests.domain.strategies.nuclear_cases import BULL_MARKET, HEDGE, LEADERS
 
-HEDGE = {"UVXY": 0.75, "BTAL": 0.25}
-VOLATILITY = {"UVXY": 1.0}
-BULL_MARKET = {"price(SPY)": 101}
-LEADERS = {"maret(SMR,90)": 1, "maret(BWXT,90)": 3, "maret(LEU,90)": 2, "maret(EXC,90)": 0.5}
 BASKET = pytest.approx({"BWXT": 1 / 3, "LEU": 1 / 3, "SMR": 1 / 3})
 
 
@@ -20,24 +16,9 @@ def test_an_overbought_fund_hedges_and_one_at_79_does_not(held, symbol):
     assert held(NUCLEAR, BULL_MARKET | LEADERS | {f"rsi({symbol},10)": 79}) == BASKET
 
 
-@pytest.mark.parametrize(
-    ("overbought", "extreme", "expected"),
-    [
-        ("SPY", "SPY", VOLATILITY),
-        ("SPY", "IOO", VOLATILITY),
-        ("SPY", "TQQQ", VOLATILITY),
-        ("SPY", "VTV", VOLATILITY),
-        ("SPY", "XLF", VOLATILITY),
-        ("SPY", "VOX", HEDGE),
-        ("IOO", "XLF", VOLATILITY),
-        ("TQQQ", "VTV", VOLATILITY),
-        ("VTV", "XLF", VOLATILITY),
-        ("XLF", "XLF", VOLATILITY),
-        ("VOX", "VOX", HEDGE),
-    ],
-)
-def test_the_hedge_is_all_volatility_when_a_watched_fund_is_above_81(held, overbought, extreme, expected):
-    assert held(NUCLEAR, {f"rsi({overbought},10)": 80, f"rsi({extreme},10)": 82}) == expected
+@pytest.mark.parametrize("overbought", ["SPY", "VOX"])
+def test_a_fund_that_is_not_watched_does_not_make_the_hedge_all_volatility(held, overbought):
+    assert held(NUCLEAR, {f"rsi({overbought},10)": 80} | {"rsi(VOX,10)": 82}) == HEDGE
 
 
 def test_81_itself_is_not_extreme(held):
@@ -90,15 +71,5 @@ def test_each_view_of_the_bear_takes_its_branch(held, view, readings, expected):
     assert held(view, readings) == {expected: 1.0}
 
 
-def test_a_price_at_its_long_mean_is_a_bear_which_holds_the_calmer_view_larger(panel_of):
-    # Bear 1 sees 10-year notes lead and holds SQQQ; Bear 2 holds QQQ, which moves a third as much.
-    returns = [{"cumret(SQQQ,1)": 3 * move, "cumret(QQQ,1)": move} for move in (1, -1) * 8]
-    rows = [row | {"rsi(IEF,10)": 51, "rsi(TLT,20)": 51} for row in returns]
-
-    evaluation = evaluate(NUCLEAR, panel_of(NUCLEAR, *rows))
-
-    weights = dict(zip(evaluation.symbols, evaluation.weights[-1], strict=True))
-    assert {symbol: weight for symbol, weight in weights.items() if weight} == pytest.approx(
-        {"SQQQ": 0.25, "QQQ": 0.75}
-    )
-    assert evaluation.reason(0) == "sdret(Bear 1,14) is missing"
+def test_the_views_of_the_bear_need_a_history_of_their_own(held):
+    assert held(NUCLEAR, {}) == "sdret(Bear 1,14) is missing"

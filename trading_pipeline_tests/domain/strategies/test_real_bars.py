@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -5,9 +7,12 @@ from trading_pipeline.domain.bars import ClosePanel
 from trading_pipeline.domain.indicators import IndicatorPanel, Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES, tree
 from trading_pipeline.domain.strategies.evaluation import evaluate
+from trading_pipeline.domain.strategies.evaluator import Evaluator
+from trading_pipeline.domain.strategies.klm import KLM, VARIANTS
 from trading_pipeline.domain.strategies.tree import if_, rsi
 
 SAMPLE = 30
+MISSING = r"is missing$|^no candidate has sdret\(5\) and can be decided: 506/38 "
 
 
 def evaluated(node, closes, smoothing=Smoothing.WILDER):
@@ -34,18 +39,43 @@ def assert_the_future_changes_nothing(evaluator, closes):
         np.testing.assert_array_equal(cut.weights[row], whole.weights[row], str(whole.sessions[row]))
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_signals_equal_the_expected_answers_on_every_session(name, real_closes, goldens):
-    evaluation = evaluated(STRATEGIES[name].tree, real_closes)
-
-    rows = {session: row for row, session in enumerate(evaluation.sessions)}
-    expected = {
-        session: dict(zip(rows_of["symbol"], rows_of["weight"], strict=True))
-        for session, rows_of in goldens(name).groupby("session")
+def by_session(frame):
+    return {
+        session: dict(zip(rows["symbol"], rows["weight"], strict=True)) for session, rows in frame.groupby("session")
     }
-    assert len(expected) == 501
+
+
+def assert_equals(evaluation, expected):
+    rows = {session: row for row, session in enumerate(evaluation.sessions)}
     for session, weights in expected.items():
         assert weights_on(evaluation, rows[session]) == pytest.approx(weights, rel=0, abs=1e-9), session
+
+
+@pytest.mark.parametrize(("name", "length"), [("nuclear", 501), ("tecl", 501), ("klm", 142)])
+def test_signals_equal_the_expected_answers_on_every_session(name, length, real_closes, goldens):
+    expected = by_session(goldens(name))
+
+    assert len(expected) == length
+    assert_equals(evaluated(STRATEGIES[name].tree, real_closes), expected)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_each_variant_of_klm_equals_the_expected_answers_on_every_session(variant, real_closes, goldens):
+    wanted = goldens("klm_variants").query("variant == @variant.name")
+
+    assert wanted["session"].nunique() == 142
+    assert_equals(evaluated(variant.child, real_closes), by_session(wanted))
+
+
+def test_the_variants_of_klm_are_ranked_by_the_expected_deviations(real_closes, goldens):
+    panel = IndicatorPanel.from_closes(real_closes, tree.readings(KLM))
+    evaluator = Evaluator(KLM, panel)
+    wanted = goldens("klm_variants").groupby(["variant", "session"])["sdret5"].first()
+
+    for measure in KLM.measures():
+        values = dict(zip(panel.sessions, evaluator.values(measure), strict=True))
+        expected = wanted[str(measure.subject)]
+        np.testing.assert_allclose([values[session] for session in expected.index], expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("smoothing", Smoothing)
@@ -93,7 +123,7 @@ def test_real_weights_sum_to_one_or_the_session_says_what_was_missing(name, real
 
     np.testing.assert_allclose(evaluation.weights[evaluation.available].sum(axis=1), 1, rtol=0, atol=1e-9)
     unavailable = np.flatnonzero(~evaluation.available)
-    assert all(evaluation.reason(row).endswith("is missing") for row in unavailable)
+    assert all(re.search(MISSING, evaluation.reason(row)) for row in unavailable)
 
 
 def test_before_its_youngest_symbol_a_strategy_names_it(real_closes):

@@ -40,6 +40,9 @@ from trading_pipeline.domain.strategies.tree import (
 DEFINED = {
     "nuclear": "SPY IOO TQQQ VTV XLF VOX UVXY BTAL QQQ SQQQ PSQ UPRO TLT IEF SMR BWXT LEU EXC NLR OKLO",
     "tecl": "SPY XLK KMLM TECL BIL UVXY SQQQ BSV TQQQ SPXL",
+    "klm": "SPY QQQE VTV VOX TECL VOOG VOOV IOO QQQ XLP TQQQ XLY FAS XLF RETL XLK SOXL SPXL SPLV FNGU UVXY UVIX VIXY "
+    "VXX VIXM SVIX SQQQ SVXY TLT BIL BTAL BND KMLM AGG LABD TZA LABU UUP FTLS ERX GLD SLV PDBC XLE FNGO TSLA MSFT AAPL "
+    "NVDA GOOGL AMZN TMV TMF SPXU QID PSQ UPRO IEF",
 }
 
 
@@ -59,13 +62,13 @@ def test_what_may_be_held_leaves_out_what_is_only_read():
     assert tree.symbols(node) == ("A", "B", "IEF", "SPY", "TLT", "TQQQ")
 
 
-def test_a_group_whose_series_is_read_needs_the_daily_returns_of_what_it_may_hold():
+def test_a_group_whose_series_is_read_needs_the_closes_of_what_it_may_hold():
     bonds = group("bonds", if_(rsi("SPY", 10) > 50, "TLT", "IEF"))
 
     assert set(tree.readings(inverse_volatility(14, bonds, "GLD"))) == {
         Reading("SPY", Indicator.RSI, 10),
-        Reading("TLT", Indicator.CUMULATIVE_RETURN, 1),
-        Reading("IEF", Indicator.CUMULATIVE_RETURN, 1),
+        Reading("TLT", Indicator.PRICE, 1),
+        Reading("IEF", Indicator.PRICE, 1),
         Reading("GLD", Indicator.RETURN_DEVIATION, 14),
     }
 
@@ -202,7 +205,7 @@ def test_a_filter_may_keep_more_than_it_has():
 
 
 def test_an_unknown_strategy_is_answered_with_the_known_ones():
-    with pytest.raises(InvalidInput, match=r"did you mean nuclear\? The strategies are nuclear, tecl"):
+    with pytest.raises(InvalidInput, match=r"did you mean nuclear\? The strategies are nuclear, tecl, klm"):
         strategy_named("nuklear")
-    with pytest.raises(InvalidInput, match="the strategies are nuclear, tecl"):
+    with pytest.raises(InvalidInput, match="the strategies are nuclear, tecl, klm"):
         strategy_named("xyz")
