@@ -43,10 +43,12 @@ class Expression:
     def __post_init__(self) -> None:
         """Check the parts, then remember the hash, so that hashing a deep tree costs no walk through it."""
         # What the dataclass has set so far: its fields, in their order.
-        parts = tuple(vars(self).values())
+        own = vars(self)
+        parts = tuple(own.values())
         self._check()
-        object.__setattr__(self, "parts", parts)
-        object.__setattr__(self, "_hash", hash((type(self), *parts)))
+        # Past the freezing of the dataclass, which ends here.
+        own["parts"] = parts
+        own["_hash"] = hash((type(self), *parts))
 
     def _check(self) -> None:
         """Raise InvalidInput if the parts make no sense together."""
@@ -109,11 +111,7 @@ class Measure(Expression):
     window: int
 
     def _check(self) -> None:
-        subject: object = self.subject
-        if not isinstance(subject, Asset | Group):
-            found = type(subject).__name__
-            raise InvalidInput(f"{self.indicator} applies to assets and groups, was given {found}: name it by group(…)")
-        Reading(str(subject), self.indicator, self.window)
+        _check_readable((self.subject,), self.indicator, self.window)
 
     def __gt__(self, other: "Side") -> "Comparison":
         """Strictly above."""
@@ -253,7 +251,7 @@ class InverseVolatility(Expression):
 
     def _check(self) -> None:
         _check_not_empty(self.children, "inverse_volatility")
-        self.measures()
+        _check_readable(self.children, Indicator.RETURN_DEVIATION, self.window)
 
     def measures(self) -> tuple[Measure, ...]:
         """Return the deviation of each child, in the children's order."""
@@ -285,7 +283,7 @@ class Filter(Expression):
         _check_not_empty(self.candidates, "filter")
         if self.count < 1:
             raise InvalidInput(f"a filter must keep at least 1 candidate, was {self.count}")
-        self.measures()
+        _check_readable(self.candidates, self.indicator, self.window)
 
     def measures(self) -> tuple[Measure, ...]:
         """Return what each candidate is ranked by, in the candidates' order."""
@@ -320,6 +318,16 @@ Condition: TypeAlias = Comparison | And | Or | Not
 def _check_not_empty(parts: tuple[object, ...], name: str) -> None:
     if not parts:
         raise InvalidInput(f"{name} needs at least one child, had none")
+
+
+def _check_readable(subjects: tuple[object, ...], indicator: Indicator, window: int) -> None:
+    """Refuse what has no value series of its own, and a window over which the indicator has no meaning."""
+    for subject in subjects:
+        # A tuple is checked in half the time of a union, and large symphonies have thousands.
+        if not isinstance(subject, (Asset, Group)):
+            found = type(subject).__name__
+            raise InvalidInput(f"{indicator} applies to assets and groups, was given {found}: name it by group(…)")
+    Reading("", indicator, window)
 
 
 def _node(child: Node | str) -> Node:
