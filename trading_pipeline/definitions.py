@@ -5,24 +5,28 @@ from typing import Any
 
 import dagster as dg
 
-from trading_pipeline.settings import ScheduleSettings
+from trading_pipeline.settings import Settings
 
 
-def wired(chosen: ScheduleSettings, **resources: Any) -> dg.Definitions:  # noqa: ANN401 - resources are what they are
-    """Return assets, checks, jobs, schedules and sensors of the trading graph over the given resources."""
+def wired(settings: Settings, **resources: Any) -> dg.Definitions:  # noqa: ANN401 - resources are what they are
+    """Return assets, checks, jobs, schedules and sensors of both graphs over the given resources."""
+    from trading_pipeline.adapters.symphony_files import known_strategies
     from trading_pipeline.defs.assets import all_assets
+    from trading_pipeline.defs.assets.research import research_assets
     from trading_pipeline.defs.checks import contract_checks
     from trading_pipeline.defs.jobs import JOBS
+    from trading_pipeline.defs.research import EXCHANGE, exchange, research_checks, research_job
     from trading_pipeline.defs.schedules import schedules
     from trading_pipeline.defs.sensors import order_placement_sensor
 
+    strategies, chosen = known_strategies(settings.strategies.folder), settings.schedule
     return dg.Definitions(
-        assets=all_assets(),
-        asset_checks=contract_checks(),
-        jobs=JOBS,
+        assets=[*all_assets(strategies), *research_assets()],
+        asset_checks=[*contract_checks(tuple(strategies)), *research_checks()],
+        jobs=[*JOBS, research_job(settings.research)],
         schedules=schedules(chosen),
         sensors=[order_placement_sensor(chosen.sensor_interval_seconds)],
-        resources=resources,
+        resources={EXCHANGE: exchange, **resources},
         # For every run, backfills and those of the UI too: a process for each step is fifteen times slower.
         executor=dg.in_process_executor,
     )
@@ -34,4 +38,4 @@ def defs() -> dg.Definitions:
     from trading_pipeline.defs.io_manager import tables_io_manager
     from trading_pipeline.defs.resources import chosen_settings, world
 
-    return wired(chosen_settings(os.environ).schedule, world=world, tables=tables_io_manager)
+    return wired(chosen_settings(os.environ), world=world, tables=tables_io_manager)

@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.instruments import catalogue
+from trading_pipeline.domain.instruments import AssetClass, Instrument, catalogue
 
 PREFIX = "TRADING_PIPELINE__"
 FILE_VARIABLE = "TRADING_PIPELINE_SETTINGS"
@@ -36,7 +36,7 @@ LIVE_SUFFIX = 6
 # A half day lasts from 9:30 to 13:00.
 SHORTEST_SESSION_MINUTES = 210
 # Mappings that are one value, not a section.
-WHOLE_FIELDS = frozenset({"strategies.capital_shares"})
+WHOLE_FIELDS = frozenset({"strategies.capital_shares", "instruments"})
 
 
 class Mode(StrEnum):
@@ -60,8 +60,11 @@ class StrategySettings(_Section):
     """Which strategies trade, with how much, and what happens when one cannot decide."""
 
     capital_shares: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
-        default={"nuclear": 0.375, "tecl": 0.625},
+        default={"nuclear": 0.3, "tecl": 0.5, "klm": 0.2},
         description="Share of the account's equity by strategy; fractions that sum to 1.",
+    )
+    folder: Path | None = Field(
+        default=None, description="Folder of symphony files; each becomes a strategy called as its file is."
     )
     rsi_smoothing: Annotated[str, Field(pattern="^(wilder|cutler)$")] = Field(
         default="wilder",
@@ -235,6 +238,43 @@ class ScheduleSettings(_Section):
     )
 
 
+class ResearchSettings(_Section):
+    """Where the history of many strategies is computed: in one process, in several, or on several machines."""
+
+    executor: Annotated[str, Field(pattern=r"^(in_process|multiprocess|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")] = Field(
+        default="in_process",
+        description="What runs the steps: in_process, multiprocess, or any Dagster executor, as package.module:name.",
+    )
+    processes: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=2, description="Processes at once, where the executor is multiprocess."
+    )
+    shards: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="Parts that the strategies are dealt to; without it one for each process."
+    )
+    exchange_folder: str | None = Field(
+        default=None,
+        description="Folder, or s3:// address, where steps hand frames to each other; without it in the home folder.",
+    )
+
+    @property
+    def shard_count(self) -> int:
+        """How many parts the strategies are dealt to; in one process there is nothing to gain from several."""
+        return self.shards or (1 if self.executor == "in_process" else self.processes)
+
+
+class InstrumentSettings(_Section):
+    """What a symbol is that is not known yet; risk is counted by it."""
+
+    asset_class: AssetClass = Field(description="What moves its price, such as equity sector or treasury.")
+    leverage: Annotated[Decimal, Field(ge=-5, le=5)] = Field(
+        default=Decimal(1), description="The fund's own daily multiple of what it follows; negative if inverse."
+    )
+
+    def __str__(self) -> str:
+        """Show it in one line."""
+        return f"{self.asset_class} x {self.leverage}"
+
+
 class Settings(_Section):
     """Everything that a person may set."""
 
@@ -247,6 +287,11 @@ class Settings(_Section):
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     simulator: SimulatorSettings = Field(default_factory=SimulatorSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    research: ResearchSettings = Field(default_factory=ResearchSettings)
+    instruments: dict[str, InstrumentSettings] = Field(
+        default_factory=dict,
+        description="Symbols of your own strategies that are not known yet: asset_class and leverage of each.",
+    )
 
     @model_validator(mode="after")
     def _live_is_meant(self) -> "Settings":
@@ -256,6 +301,14 @@ class Settings(_Section):
                 "TRADING_MODE=live"
             )
         return self
+
+    def known_instruments(self) -> Mapping[str, Instrument]:
+        """Return the instruments that are known by name, and those that are described here."""
+        described = {
+            symbol: Instrument(symbol, chosen.asset_class, chosen.leverage)
+            for symbol, chosen in self.instruments.items()
+        }
+        return {**catalogue(), **described}
 
     def fingerprint(self) -> str:
         """Return a hash of every setting but the secrets, to tell which settings made a decision."""
@@ -439,7 +492,7 @@ def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         return "********" if value.get_secret_value() else "(not set)"
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {item}" for key, item in value.items())
+        return ", ".join(f"{key}: {item}" for key, item in value.items()) or "(none)"
     return "(none)" if value is None else str(value)
 
 

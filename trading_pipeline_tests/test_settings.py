@@ -60,7 +60,7 @@ def test_without_a_file_and_variables_the_defaults_are_in_force():
 
     assert loaded == LoadedSettings(Settings(), {})
     assert loaded.settings.mode is Mode.SIMULATED
-    assert loaded.settings.strategies.capital_shares == {"nuclear": 0.375, "tecl": 0.625}
+    assert loaded.settings.strategies.capital_shares == {"nuclear": 0.3, "tecl": 0.5, "klm": 0.2}
     assert {field.source for field in loaded.listing()} == {"default"}
 
 
@@ -321,7 +321,7 @@ def test_lists_paths_and_nothing_are_shown_plainly():
     assert loaded.settings.simulator.bars == Path("/data/bars.parquet")
     assert listed(loaded)["simulator.bars"].value == "/data/bars.parquet"
     assert listed(load_settings(None, {}))["simulator.bars"].value == "(none)"
-    assert listed(loaded)["strategies.capital_shares"].value == "nuclear: 0.375, tecl: 0.625"
+    assert listed(loaded)["strategies.capital_shares"].value == "nuclear: 0.3, tecl: 0.5, klm: 0.2"
 
 
 @given(share=st.floats(0.001, 0.999))
@@ -329,3 +329,24 @@ def test_any_two_shares_that_sum_to_one_are_taken(share):
     loaded = load_settings(None, {SHARES: f"{{nuclear: {share!r}, tecl: {1 - share!r}}}"})
 
     assert loaded.settings.strategies.capital_shares == {"nuclear": share, "tecl": 1 - share}
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ({}, 1),
+        ({"EXECUTOR": "multiprocess"}, 2),
+        ({"EXECUTOR": "multiprocess", "PROCESSES": "8"}, 8),
+        ({"EXECUTOR": "dagster_k8s.executor:k8s_job_executor", "SHARDS": "40"}, 40),
+        ({"SHARDS": "3"}, 3),
+    ],
+)
+def test_there_is_one_shard_for_each_process_unless_the_settings_say_how_many(given, count):
+    environment = {f"{PREFIX}RESEARCH__{name}": value for name, value in given.items()}
+
+    assert load_settings(None, environment).settings.research.shard_count == count
+
+
+@pytest.mark.parametrize("executor", ["threads", "dagster.multiprocess_executor", "a:b:c", ":name", "os system:name"])
+def test_an_executor_is_one_of_ours_or_named_by_module_and_attribute(executor):
+    assert "research.executor" in refusal(None, {f"{PREFIX}RESEARCH__EXECUTOR": executor})

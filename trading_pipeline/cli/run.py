@@ -77,16 +77,17 @@ def _last_session(settings: Settings, through: str | None, *, ignore_unknown_sym
 
 def _checked_file(settings: Settings, *, ignore_unknown_symbols: bool) -> date:
     from trading_pipeline.adapters.stored_bars import read_bars
-    from trading_pipeline.domain.instruments import catalogue
-    from trading_pipeline.domain.strategies import STRATEGIES, tree
+    from trading_pipeline.adapters.symphony_files import known_strategies
+    from trading_pipeline.domain.strategies import tree
 
-    read = {symbol for strategy in STRATEGIES.values() for symbol in tree.symbols(strategy.tree)}
+    strategies = known_strategies(settings.strategies.folder).values()
+    read = {symbol for strategy in strategies for symbol in tree.symbols(strategy.tree)}
     path: Path = settings.simulator.bars or Path()
     frame = read_bars(
         path,
         symbols=read,
         unknown="ignore" if ignore_unknown_symbols else "refuse",
-        known=set(catalogue()) | read,
+        known=set(settings.known_instruments()) | read,
     )
     newest: date = frame["session"].max()
     return newest

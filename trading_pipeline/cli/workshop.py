@@ -115,7 +115,7 @@ class Graph:
         self.world: TradingWorld = TradingWorld(choice.settings, choice.home)
         self.instance = dg.DagsterInstance.from_config(str(choice.home.dagster))
         self._definitions = wired(
-            choice.settings.schedule,
+            choice.settings,
             world=dg.ResourceDefinition.hardcoded_resource(self.world),
             tables=DeltaIOManager(self.world.tables, lambda name, session: progress.say(f"{session}: {name} written")),
         )

@@ -2,38 +2,33 @@
 
 import functools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
 import pandas as pd
 
 from dbt_like_checks.contract import Contract, Severity, contract
-from trading_pipeline.defs.assets.signals import signal_name
+from trading_pipeline.defs.assets.signals import is_signal, signal_name
 from trading_pipeline.defs.partitions import session_partitions
 from trading_pipeline.domain.errors import BrokenContract
-from trading_pipeline.domain.strategies import STRATEGIES
 
-CONTRACT_OF: Mapping[str, str] = {
-    "asset_catalog": "asset_catalog",
-    "bars": "bars",
-    "indicators": "indicators",
-    **{signal_name(name): "signals" for name in STRATEGIES},
-    "allocation": "allocation",
-    "portfolio_snapshot": "portfolio_snapshot",
-    "order_plan": "order_plan",
-    "approved_orders": "approved_orders",
-    "fills": "fills",
-}
+BEFORE_SIGNALS = ("asset_catalog", "bars", "indicators")
+AFTER_SIGNALS = ("allocation", "portfolio_snapshot", "order_plan", "approved_orders", "fills")
+
+
+def promised_assets(strategies: Iterable[str]) -> tuple[str, ...]:
+    """Return every asset of the trading graph that keeps a contract, upstream first."""
+    return (*BEFORE_SIGNALS, *(signal_name(name) for name in strategies), *AFTER_SIGNALS)
 
 
 def contract_of(asset: str) -> Contract:
-    """Return the contract that an asset's table keeps."""
-    return contract(CONTRACT_OF[asset])
+    """Return the contract that an asset's table keeps; signals share one."""
+    return contract("signals" if is_signal(asset) else asset)
 
 
 @functools.cache
-def contract_checks() -> Sequence[dg.AssetChecksDefinition]:
+def contract_checks(strategies: tuple[str, ...]) -> Sequence[dg.AssetChecksDefinition]:
     """Return the checks of every asset, one step an asset and one check a promise."""
     from dbt_like_checks.dagster_checks import asset_checks
 
@@ -42,7 +37,7 @@ def contract_checks() -> Sequence[dg.AssetChecksDefinition]:
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [
             asset_checks(contract_of(asset), dg.AssetKey(asset), session_partitions(), related=_related(asset))
-            for asset in CONTRACT_OF
+            for asset in promised_assets(strategies)
         ]
 
 
@@ -50,12 +45,11 @@ def _related(asset: str) -> Mapping[str, dg.AssetKey]:
     return {table: dg.AssetKey(table) for table in contract_of(asset).related}
 
 
-@functools.cache
-def blocking_checks() -> Mapping[str, Sequence[str]]:
+def blocking_checks(strategies: Iterable[str]) -> Mapping[str, Sequence[str]]:
     """Return the names of the checks of each asset that must pass before anything trades."""
     return {
         asset: [promise.name for promise in contract_of(asset).promises if promise.severity is Severity.ERROR]
-        for asset in CONTRACT_OF
+        for asset in promised_assets(strategies)
     }
 
 

@@ -1,4 +1,4 @@
-"""Frames to and from Delta tables, by asset and session; the versions read and written are recorded."""
+"""Frames to and from Delta tables, by asset and session or year; the versions read and written are recorded."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import dagster as dg
 import pandas as pd
 
 from trading_pipeline.adapters.storage.tables import DeltaTables
-from trading_pipeline.defs.partitions import session_of
+from trading_pipeline.defs.partitions import days_of
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import DataError
 
@@ -24,7 +24,11 @@ MAY_BE_EMPTY = frozenset({"order_plan", "approved_orders", "fills"})
 
 
 class DeltaIOManager(dg.IOManager):
-    """One table for each asset, one session for each partition.
+    """One table for each asset, one session or year for each partition.
+
+    A run over a range of years replaces the rows of all of them in one version
+    of the table. An asset without partitions replaces the sessions that its
+    rows are of, and its readers are given the whole table.
 
     An asset whose definition metadata holds ``trading_pipeline/write: upsert``
     returns rows of any session, which are inserted or replaced by key. An
@@ -40,36 +44,54 @@ class DeltaIOManager(dg.IOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: pd.DataFrame) -> None:
         """Write the frame and record rows, the version written and the versions read."""
-        name, session = context.asset_key.path[-1], session_of(context.asset_partition_key)
+        name = context.asset_key.path[-1]
+        first, last = _days(context) or (obj["session"].min(), obj["session"].max())
         if (context.definition_metadata or {}).get(WRITE) == UPSERT:
             version = self._tables.upsert(name, obj) if len(obj) else self._tables.version(name)
         else:
-            version = self._tables.replace_session(name, session, obj)
+            version = self._tables.replace_sessions(name, first, last, obj)
         metadata: dict[str, Any] = {"dagster/row_count": len(obj), TABLE_VERSION: -1 if version is None else version}
         read = self._read.pop((context.run_id, context.step_key), None)
         if read:
             metadata[TABLES_READ] = dg.JsonMetadataValue(read)
         context.add_output_metadata(metadata)
-        self._told(name, session)
+        self._told(name, last)
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
-        """Return the rows of the partition's session, or of the sessions up to it.
+        """Return the rows of the partitions' sessions, or of the sessions up to them.
 
         Raises:
-            DataError: the table has no row of the session and promises to have some.
+            DataError: the table has no row of the partitions and promises to have some.
         """
-        name, session = context.asset_key.path[-1], session_of(context.asset_partition_key)
+        name, days = context.asset_key.path[-1], _days(context) or (sessions.FIRST_DATE, sessions.LAST_DATE)
         count = int((context.definition_metadata or {}).get(SESSIONS, 1))
         version = self._tables.version(name)
         self._remember(context, name, version)
-        frame = self._tables.read(name, sessions.previous_session(session, count - 1), session, version)
-        if name not in MAY_BE_EMPTY and not (frame["session"] == session).any():
-            raise DataError(f"{name} has no rows of session {session}; materialise {name} for that session first")
+        frame = self._tables.read(name, *_reaching_back(days, count), version)
+        if name not in MAY_BE_EMPTY and not frame["session"].between(*days).any():
+            raise DataError(f"{name} has no rows of {_named(*days)}; materialise {name} for that session first")
         return frame
 
     def _remember(self, context: dg.InputContext, name: str, version: int | None) -> None:
         if version is not None:
             self._read[context.step_context.run_id, context.step_context.step.key][name] = version
+
+
+def _days(context: dg.OutputContext | dg.InputContext) -> tuple[date, date] | None:
+    """Return the first and last day of the context's partitions, or None where the asset has none."""
+    if not context.has_asset_partitions:
+        return None
+    keys = context.asset_partition_key_range
+    return days_of(keys.start)[0], days_of(keys.end)[1]
+
+
+def _reaching_back(days: tuple[date, date], count: int) -> tuple[date, date]:
+    first, last = days
+    return (first if count == 1 else sessions.previous_session(first, count - 1)), last
+
+
+def _named(first: date, last: date) -> str:
+    return f"session {first}" if first == last else f"any session from {first} to {last}"
 
 
 @dg.io_manager(required_resource_keys={"world"}, description="Delta Lake tables of the chosen mode.")

@@ -2,15 +2,13 @@
 
 import dagster as dg
 
-from trading_pipeline.defs.assets.orders import BEHIND_A_PLAN
-
 DECIDE = "decide"
 PLACE_ORDERS = "place_orders"
 WARM_BARS = "warm_bars"
 
 decide_job = dg.define_asset_job(
     DECIDE,
-    selection=dg.AssetSelection.assets(*BEHIND_A_PLAN, "approved_orders"),
+    selection=dg.AssetSelection.assets("approved_orders").upstream(),
     description="After the close: from bars to the risk-checked plan of the next session.",
 )
 place_orders_job = dg.define_asset_job(

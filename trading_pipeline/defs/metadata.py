@@ -16,6 +16,7 @@ _COLUMN_TYPES = {
     "date32[day]": "date",
     "double": "float",
     "decimal128(38, 9)": "decimal",
+    "int64": "int",
     "timestamp[us, tz=UTC]": "timestamp (UTC)",
 }
 

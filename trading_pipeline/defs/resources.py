@@ -1,7 +1,7 @@
 """What assets, checks and sensors use of the world: chosen by mode in one table, made when first asked for."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -16,6 +16,7 @@ from trading_pipeline.adapters.storage.home import DEFAULT_HOME, HOME_VARIABLE, 
 from trading_pipeline.adapters.storage.journal import SqliteJournal
 from trading_pipeline.adapters.storage.objects import FileObjects, StoredPlans, StoredTradingState
 from trading_pipeline.adapters.storage.tables import DeltaTables
+from trading_pipeline.adapters.symphony_files import known_strategies
 from trading_pipeline.application.decision import sessions_needed
 from trading_pipeline.application.execution import ExecutionRules, Venue
 from trading_pipeline.application.ingestion import History
@@ -23,7 +24,7 @@ from trading_pipeline.domain.errors import InvalidInput, TradingHalted
 from trading_pipeline.domain.indicators import Smoothing
 from trading_pipeline.domain.portfolio import Portfolio
 from trading_pipeline.domain.risk.limits import RiskLimits
-from trading_pipeline.domain.strategies import STRATEGIES, tree
+from trading_pipeline.domain.strategies import Strategy, tree
 from trading_pipeline.settings import Mode, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -49,18 +50,24 @@ class TradingWorld:
     """The world of one market and account; every part is made when it is first asked for."""
 
     def __init__(self, settings: Settings, home: Home) -> None:
-        """Keep settings and folder; nothing is opened yet.
+        """Keep settings and folder, and read the strategies; nothing is opened yet.
 
         Raises:
-            InvalidInput: a strategy is given capital that nobody defines.
+            InvalidInput: a strategy is given capital that nobody defines or may hold what nobody knows, or a symphony
+                file cannot be used.
         """
-        unknown = sorted(set(settings.strategies.capital_shares) - set(STRATEGIES))
-        if unknown:
-            raise InvalidInput(
-                f"strategies.capital_shares names {', '.join(unknown)}; known strategies are {', '.join(STRATEGIES)}"
-            )
         self.settings = settings
         self.home = home
+        self.strategies = known_strategies(settings.strategies.folder)
+        unknown = sorted(set(settings.strategies.capital_shares) - set(self.strategies))
+        if unknown:
+            raise InvalidInput(
+                f"strategies.capital_shares names {', '.join(unknown)}; known strategies are "
+                f"{', '.join(self.strategies)}, and the files of strategies.folder"
+            )
+        self.instruments = settings.known_instruments()
+        for name in settings.strategies.capital_shares:
+            _refuse_unknown_holdings(self.strategies[name], self.instruments)
 
     @cached_property
     def tables(self) -> DeltaTables:
@@ -155,13 +162,13 @@ class TradingWorld:
     @property
     def symbols(self) -> tuple[str, ...]:
         """Every symbol that the strategies read or may hold, and the safe asset."""
-        read = {symbol for strategy in STRATEGIES.values() for symbol in tree.symbols(strategy.tree)}
+        read = {symbol for strategy in self.strategies.values() for symbol in tree.symbols(strategy.tree)}
         return tuple(sorted(read | {self.settings.strategies.safe_asset}))
 
     @property
     def history(self) -> History:
         """How many sessions of bars the strategies need."""
-        return History(sessions_needed(list(STRATEGIES.values())), self.settings.market_data.overlap_sessions)
+        return History(sessions_needed(list(self.strategies.values())), self.settings.market_data.overlap_sessions)
 
     def portfolio(self) -> Portfolio:
         """Return the account's portfolio, having made sure that it is the account that the mode means.
@@ -176,6 +183,16 @@ class TradingWorld:
                 f"nothing was read or sent: check TRADING_MODE, the keys and TRADING_LIVE_ACCOUNT"
             )
         return portfolio
+
+
+def _refuse_unknown_holdings(strategy: Strategy, known: Collection[str]) -> None:
+    unknown = [symbol for symbol in tree.assets(strategy.tree) if symbol not in known]
+    if unknown:
+        raise InvalidInput(
+            f"{strategy.name} has capital and may hold {', '.join(unknown)}, of which neither kind nor leverage is "
+            f"known: describe them in settings under instruments, as {{{unknown[0]}: {{asset_class: equity sector, "
+            f"leverage: 1}}}}"
+        )
 
 
 def _connection(settings: Settings, trading_url: str, data_url: str) -> "Connection":

@@ -68,7 +68,7 @@ def _for_session(world: TradingWorld, instance: DagsterInstance, session: date) 
     obstacle = _obstacle(world, plan, attempts)
     if obstacle:
         return obstacle
-    problems = broken_promises(instance, plan, blocking_checks(), str(session))
+    problems = broken_promises(instance, plan, blocking_checks(world.strategies), str(session))
     if problems:
         return f"plan {plan.plan_id} may not be executed: {'; '.join(problems[:5])}"
     return Placement(plan, len(attempts) + 1)

@@ -52,6 +52,27 @@ SIGNAL = {
     "inputs_hash": "0f",
 }
 UNAVAILABLE = SIGNAL | {"symbol": None, "weight": None, "status": "unavailable", "reason": "rsi(KMLM,10) is missing"}
+HELD = {column: value for column, value in SIGNAL.items() if column != "inputs_hash"}
+UNDECIDED = HELD | {
+    "strategy": "nuclear",
+    "symbol": None,
+    "weight": None,
+    "status": "unavailable",
+    "reason": "rsi(KMLM,10) is missing",
+}
+PAIR = {
+    "session": FRIDAY,
+    "first": date(2024, 1, 2),
+    "strategy": "klm",
+    "other": "tecl",
+    "return_correlation": 0.5,
+    "signal_correlation": None,
+    "overlap": 0.2,
+    "return_sessions": 600,
+    "signal_sessions": 601,
+    "effective_number": 1.6,
+}
+ITSELF = {"other": "klm", "return_correlation": 1.0, "signal_correlation": 1.0, "overlap": 1.0}
 SHARE = {
     "session": FRIDAY,
     "symbol": "SPY",
@@ -73,6 +94,8 @@ HOLDING = {
 }
 BAR = {"session": FRIDAY, "symbol": "SPY", "open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 100.0}
 KEPT = {
+    "signal_history": [HELD, HELD | {"symbol": "SPY", "weight": 0.75}, UNDECIDED],
+    "strategy_diversity": [PAIR, PAIR | ITSELF],
     "allocation": [
         SHARE,
         SHARE | {"strategy": "klm", "weight": 0.25, "status": "held"},
@@ -142,6 +165,11 @@ def test_rows_that_are_right_keep_every_promise(table):
     ("table", "change", "promise"),
     [
         ("bars", {"close": None}, "not_null"),
+        ("signal_history", {"weight": 0.2}, "sums_to_one_weight"),
+        ("strategy_diversity", {"overlap": 1.2}, "accepted_range_overlap"),
+        ("strategy_diversity", {"return_correlation": -1.1}, "correlations_are_between_minus_one_and_one"),
+        ("strategy_diversity", {"first": MONDAY}, "the_range_begins_before_it_ends"),
+        ("strategy_diversity", {"other": "klm"}, "every_strategy_is_like_itself"),
         ("bars", {"close": 0.0}, "prices_are_positive"),
         ("bars", {"low": -1.0}, "prices_are_positive"),
         ("bars", {"high": 0.2}, "high_is_not_below_low"),

@@ -9,15 +9,16 @@ from dagster._core.utils import make_new_run_id
 
 from trading_pipeline.adapters.storage.home import Home, home_of
 from trading_pipeline.definitions import wired
-from trading_pipeline.defs.assets.orders import BEHIND_A_PLAN
+from trading_pipeline.defs.assets.orders import behind_a_plan
 from trading_pipeline.defs.io_manager import DeltaIOManager
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
+from trading_pipeline.domain.strategies import STRATEGIES
 from trading_pipeline.settings import Settings
 from trading_pipeline.simulator.control import RunningSimulator, SimulatorControl, start_simulator
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-DECIDED = (*BEHIND_A_PLAN, "approved_orders")
+DECIDED = (*behind_a_plan(STRATEGIES), "approved_orders")
 FIRST_SESSION = date(2026, 7, 20)
 
 
@@ -34,7 +35,7 @@ class Line:
 
     def __post_init__(self):
         self.definitions = wired(
-            self.world.settings.schedule,
+            self.world.settings,
             world=dg.ResourceDefinition.hardcoded_resource(self.world),
             tables=DeltaIOManager(self.world.tables),
         )

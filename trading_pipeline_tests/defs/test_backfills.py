@@ -13,8 +13,9 @@ from dagster._daemon.backfill import execute_backfill_iteration
 
 from trading_pipeline.adapters.storage.home import HOME_VARIABLE
 from trading_pipeline.defs.assets.orders import BACKFILL_TAG
-from trading_pipeline.defs.checks import CONTRACT_OF
+from trading_pipeline.defs.checks import promised_assets
 from trading_pipeline.domain import sessions
+from trading_pipeline.domain.strategies import STRATEGIES
 
 pytestmark = [
     # Dagster's own, about itself, when it describes a code location.
@@ -81,7 +82,7 @@ def backfilled(daemon, assets, *partitions):
 def test_a_backfill_of_everything_plans_hypothetically_and_never_trades(daemon, fresh_market):
     past = sessions.previous_session(fresh_market.session, 5)
 
-    [run] = backfilled(daemon, list(CONTRACT_OF), past)
+    [run] = backfilled(daemon, list(promised_assets(STRATEGIES)), past)
 
     assert run.tags[BACKFILL_TAG] == "abcdefgh"
     assert run.status is dg.DagsterRunStatus.FAILURE, "fills were asked for too"

@@ -6,12 +6,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from dbt_like_checks.contract import Severity, contract
+from dbt_like_checks.contract import Severity, contract, tables
 from trading_pipeline.definitions import wired
-from trading_pipeline.defs.checks import CONTRACT_OF, blocking_checks, contract_of
-from trading_pipeline.defs.partitions import session_partitions
+from trading_pipeline.defs.checks import blocking_checks, contract_of, promised_assets
+from trading_pipeline.defs.partitions import session_partitions, year_partitions
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.settings import ScheduleSettings
+from trading_pipeline.domain.strategies import STRATEGIES
+from trading_pipeline.settings import ScheduleSettings, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,11 +23,16 @@ GRAPH = {
     "indicators": ("indicators", {"bars"}, {"pandas", "deltalake"}),
     "nuclear_signal": ("signals", {"indicators"}, {"deltalake"}),
     "tecl_signal": ("signals", {"indicators"}, {"deltalake"}),
-    "allocation": ("allocation", {"nuclear_signal", "tecl_signal"}, {"deltalake"}),
+    "klm_signal": ("signals", {"indicators"}, {"deltalake"}),
+    "allocation": ("allocation", {"bars", "nuclear_signal", "tecl_signal", "klm_signal"}, {"deltalake"}),
     "portfolio_snapshot": ("orders", {"bars", "asset_catalog"}, {"alpaca", "deltalake"}),
     "order_plan": ("orders", {"allocation", "portfolio_snapshot", "bars", "asset_catalog"}, {"deltalake"}),
     "approved_orders": ("orders", {"order_plan", "portfolio_snapshot", "allocation", "asset_catalog"}, {"deltalake"}),
     "fills": ("fills", {"approved_orders"}, {"alpaca", "deltalake"}),
+}
+RESEARCH = {
+    "signal_history": ("research", set(), {"pandas", "deltalake"}),
+    "strategy_diversity": ("research", {"signal_history"}, {"pandas", "deltalake"}),
 }
 JOBS = {"decide": set(GRAPH) - {"fills"}, "place_orders": {"fills"}, "warm_bars": {"bars"}}
 SCHEDULES = {
@@ -53,7 +59,7 @@ sys.exit("\\n".join(touched) or 0)
 
 @pytest.fixture(scope="module")
 def graph():
-    return wired(ScheduleSettings(), world=object(), tables=dg.mem_io_manager)
+    return wired(Settings(), world=object(), tables=dg.mem_io_manager)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +69,8 @@ def assets(graph):
 
 @pytest.fixture(scope="module")
 def checks(graph):
-    """The specifications of each asset's checks."""
-    found = {asset: [] for asset in GRAPH}
+    """The specifications of the checks of each asset of both graphs."""
+    found = {asset: [] for asset in GRAPH | RESEARCH}
     for definition in graph.asset_checks:
         for spec in definition.check_specs:
             found[spec.asset_key.to_user_string()].append(spec)
@@ -77,7 +83,7 @@ def test_the_graph_is_the_one_that_is_drawn_here(assets):
         for name, spec in assets.items()
     }
 
-    assert drawn == GRAPH
+    assert drawn == GRAPH | RESEARCH
 
 
 def test_every_asset_is_described_owned_and_versioned(assets):
@@ -88,7 +94,11 @@ def test_every_asset_is_described_owned_and_versioned(assets):
 
 
 def test_every_asset_has_a_partition_for_every_session(assets):
-    assert {spec.partitions_def for spec in assets.values()} == {session_partitions()}
+    assert {assets[name].partitions_def for name in GRAPH} == {session_partitions()}
+    assert {name: assets[name].partitions_def for name in RESEARCH} == {
+        "signal_history": year_partitions(),
+        "strategy_diversity": None,
+    }
 
 
 def test_every_asset_names_the_columns_that_its_contract_promises(assets):
@@ -105,32 +115,30 @@ def test_every_promise_of_a_contract_is_a_check_of_its_asset(checks):
 
 
 def test_every_contract_is_kept_by_an_asset():
-    from dbt_like_checks.contract import tables
-
-    assert set(CONTRACT_OF.values()) == set(tables())
-    assert set(CONTRACT_OF) == set(GRAPH)
+    assert {contract_of(asset).table for asset in GRAPH | RESEARCH} == set(tables())
+    assert set(promised_assets(STRATEGIES)) == set(GRAPH)
 
 
-def test_every_check_is_of_one_session_and_blocks_exactly_where_a_broken_promise_must_stop_trading(checks):
+def test_every_check_is_of_one_partition_and_blocks_exactly_where_a_broken_promise_must_stop_trading(checks, assets):
     for asset, specs in checks.items():
         severity = {promise.name: promise.severity for promise in contract_of(asset).promises}
         for spec in specs:
-            assert spec.partitions_def == session_partitions()
+            assert spec.partitions_def == assets[asset].partitions_def
             assert spec.blocking == (severity[spec.name] is Severity.ERROR), spec.key
             assert spec.description
 
 
 def test_the_gate_waits_for_every_blocking_check(checks):
-    blocking = {asset: [spec.name for spec in specs if spec.blocking] for asset, specs in checks.items()}
+    blocking = {asset: [spec.name for spec in checks[asset] if spec.blocking] for asset in GRAPH}
 
-    assert blocking_checks() == blocking
+    assert blocking_checks(STRATEGIES) == blocking
     assert all(blocking.values())
 
 
 def test_promises_that_are_only_shown_are_these():
     shown = {
         (asset, promise.name)
-        for asset in CONTRACT_OF
+        for asset in GRAPH
         for promise in contract_of(asset).promises
         if promise.severity is Severity.WARN
     }
@@ -157,12 +165,12 @@ def test_jobs_select_these_assets_with_all_of_their_checks(graph, checks):
 def test_runs_are_one_process_each_those_of_the_ui_and_of_backfills_too(graph):
     jobs = graph.resolve_all_job_defs()
 
-    assert {job.name for job in jobs} == {*JOBS, "__ASSET_JOB"}
+    assert {job.name for job in jobs} == {*JOBS, "research_history", "__ASSET_JOB"}
     assert {job.executor_def.name for job in jobs} == {"in_process"}
 
 
 def test_there_are_no_other_jobs_schedules_and_sensors(graph):
-    assert {job.name for job in graph.jobs} == set(JOBS)
+    assert {job.name for job in graph.jobs} == {*JOBS, "research_history"}
     assert {schedule.name for schedule in graph.schedules} == set(SCHEDULES)
     assert [sensor.name for sensor in graph.sensors] == ["order_placement_sensor"]
 
@@ -177,7 +185,7 @@ def test_schedules_tick_by_the_clock_of_new_york(graph):
 
 
 def test_the_sensor_looks_as_often_as_the_settings_say():
-    sensor = wired(ScheduleSettings(sensor_interval_seconds=17), world=object()).sensors[0]
+    sensor = wired(Settings(schedule=ScheduleSettings(sensor_interval_seconds=17)), world=object()).sensors[0]
 
     assert sensor.minimum_interval_seconds == 17
     assert sensor.job_name == "place_orders"
@@ -189,7 +197,7 @@ def test_wiring_warns_of_nothing(recwarn):
     from trading_pipeline.defs.checks import contract_checks
 
     contract_checks.cache_clear()
-    wired(ScheduleSettings(), world=object(), tables=dg.mem_io_manager).get_repository_def()
+    wired(Settings(), world=object(), tables=dg.mem_io_manager).get_repository_def()
 
     assert [str(warning.message) for warning in recwarn] == []
 
@@ -254,5 +262,5 @@ def test_workspace_and_project_name_one_location():
 
 
 def test_contracts_are_named_for_their_tables():
-    for name in CONTRACT_OF.values():
+    for name in tables():
         assert contract(name).table == name

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 
 from trading_pipeline.adapters.storage.tables import DeltaTables
-from trading_pipeline.defs.checks import CONTRACT_OF, contract_of
+from trading_pipeline.defs.checks import contract_of, promised_assets
 from trading_pipeline.defs.io_manager import MAY_BE_EMPTY, SESSIONS, UPSERT, WRITE, DeltaIOManager
 from trading_pipeline.defs.partitions import session_partitions
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import DataError
+from trading_pipeline.domain.strategies import STRATEGIES
 
 FRIDAY = date(2026, 7, 31)
 THURSDAY, WEDNESDAY = sessions.previous_session(FRIDAY), sessions.previous_session(FRIDAY, 2)
@@ -172,7 +173,7 @@ def test_no_orders_is_an_answer(shelf):
 
 
 def test_exactly_the_tables_whose_contracts_allow_it_may_be_empty():
-    assert {table for table in CONTRACT_OF if contract_of(table).may_be_empty} == MAY_BE_EMPTY
+    assert {table for table in promised_assets(STRATEGIES) if contract_of(table).may_be_empty} == MAY_BE_EMPTY
 
 
 def test_versions_read_and_written_are_recorded(shelf):

@@ -11,7 +11,7 @@ from dagster._core.utils import make_new_run_id
 
 from trading_pipeline.adapters.storage.home import Home
 from trading_pipeline.adapters.storage.objects import TRADING_STATE_KEY
-from trading_pipeline.defs.assets.orders import BEHIND_A_PLAN
+from trading_pipeline.defs.assets.orders import behind_a_plan
 from trading_pipeline.defs.checks import blocking_checks
 from trading_pipeline.defs.lineage import PAGE, PLAN_ID, lineage_of
 from trading_pipeline.defs.partitions import session_partitions
@@ -22,10 +22,12 @@ from trading_pipeline.domain.orders import OrderIntent, OrderType, Plan, Side, T
 from trading_pipeline.domain.portfolio import Portfolio
 from trading_pipeline.domain.risk.trading_state import ACTIVE, TradingMode, TradingState
 from trading_pipeline.domain.sessions import NEW_YORK, next_session
+from trading_pipeline.domain.strategies import STRATEGIES
 from trading_pipeline.ports import IntentState
 from trading_pipeline.settings import ExecutionSettings, Settings
 
 ACCOUNT = "SIM000001"
+BEHIND_A_PLAN = behind_a_plan(STRATEGIES)
 THURSDAY, FRIDAY = date(2026, 7, 30), date(2026, 7, 31)
 IN_THE_WINDOW = datetime(2026, 7, 31, 10, tzinfo=NEW_YORK)
 THE_DAY_AFTER = IN_THE_WINDOW + timedelta(days=1)
@@ -69,7 +71,7 @@ class Desk:
 
     def checked(self, asset, target, *leaving_out):
         run_id = make_new_run_id()
-        for check in blocking_checks()[asset]:
+        for check in blocking_checks(STRATEGIES)[asset]:
             if (asset, check) not in leaving_out:
                 self.verdict(asset, check, target, run_id=run_id)
 
@@ -196,7 +198,7 @@ def test_yesterdays_plan_is_not_placed_today(desk):
 
 def test_one_failed_blocking_check_anywhere_behind_the_plan_stops_it(desk):
     for asset in (*BEHIND_A_PLAN, "approved_orders"):
-        check = blocking_checks()[asset][-1]
+        check = blocking_checks(STRATEGIES)[asset][-1]
         desk.verdict(asset, check, desk.behind(asset), passed=False)
         assert desk.due == f"plan {PLAN} may not be executed: {asset}: {check} failed"
         desk.verdict(asset, check, desk.behind(asset))

@@ -12,7 +12,7 @@ from trading_pipeline.defs.schedules import decide_after_close, decision_due, wa
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import DependencyUnavailable
 from trading_pipeline.domain.sessions import NEW_YORK
-from trading_pipeline.settings import ScheduleSettings
+from trading_pipeline.settings import ScheduleSettings, Settings
 
 HALF_AN_HOUR = timedelta(minutes=30)
 THREE_QUARTERS = timedelta(minutes=45)
@@ -95,7 +95,7 @@ class Told:
 def evaluate(name, text, clock=None, chosen=None):
     """Evaluate a schedule at an instant of New York; the broker's clock shows the same unless ``clock`` is given."""
     world = Told(clock or (lambda: new_york(text)))
-    graph = wired(chosen or ScheduleSettings(), world=world, tables=dg.mem_io_manager)
+    graph = wired(Settings(schedule=chosen or ScheduleSettings()), world=world, tables=dg.mem_io_manager)
     with (
         dg.DagsterInstance.ephemeral() as instance,
         dg.build_schedule_context(

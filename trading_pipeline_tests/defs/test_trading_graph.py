@@ -12,12 +12,14 @@ from trading_pipeline.application.execution import plan_in_force
 from trading_pipeline.application.plans import MODEL_ACCOUNT
 from trading_pipeline.defs.assets import bars as bars_assets
 from trading_pipeline.defs.assets.orders import BACKFILL_TAG
-from trading_pipeline.defs.checks import CONTRACT_OF, contract_of
+from trading_pipeline.defs.checks import contract_of, promised_assets
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.instruments import catalogue
+from trading_pipeline.domain.strategies import STRATEGIES
 from trading_pipeline.ports import IntentState
 
-DECIDED = [asset for asset in CONTRACT_OF if asset != "fills"]
+PROMISED = promised_assets(STRATEGIES)
+DECIDED = [asset for asset in PROMISED if asset != "fills"]
 
 
 def materialised(result):
@@ -104,7 +106,7 @@ def test_every_promise_is_judged_and_kept(day):
     evaluations = [*day.decided.get_asset_check_evaluations(), *day.placed.get_asset_check_evaluations()]
     judged = Counter((found.asset_key.to_user_string(), found.check_name) for found in evaluations)
 
-    promised = [(asset, promise.name) for asset in CONTRACT_OF for promise in contract_of(asset).promises]
+    promised = [(asset, promise.name) for asset in PROMISED for promise in contract_of(asset).promises]
     assert judged == Counter(promised)
     assert {found.partition for found in evaluations} == {str(day.session)}
     assert [found.check_name for found in evaluations if not found.passed] == []

@@ -160,6 +160,34 @@ def _tables() -> Mapping[str, TableSchema]:
             },
             ("execution_id",),
         ),
+        TableSchema(
+            "signal_history",
+            {
+                "session": DAY,
+                "strategy": TEXT,
+                "symbol": TEXT,
+                "weight": NUMBER,
+                "status": TEXT,
+                "reason": TEXT,
+            },
+            ("session", "strategy", "symbol"),
+        ),
+        TableSchema(
+            "strategy_diversity",
+            {
+                "session": DAY,
+                "first": DAY,
+                "strategy": TEXT,
+                "other": TEXT,
+                "return_correlation": NUMBER,
+                "signal_correlation": NUMBER,
+                "overlap": NUMBER,
+                "return_sessions": COUNT,
+                "signal_sessions": COUNT,
+                "effective_number": NUMBER,
+            },
+            ("session", "strategy", "other"),
+        ),
     )
     return {schema.name: schema for schema in schemas}
 

@@ -71,23 +71,28 @@ class DeltaTables:
         return frame.sort_values(list(schema.key), ignore_index=True)
 
     def replace_session(self, name: str, session: date, frame: pd.DataFrame) -> int:
-        """Put ``frame`` in the place of every row of ``session``; return the version written.
+        """Put ``frame`` in the place of every row of ``session``: see ``replace_sessions``."""
+        return self.replace_sessions(name, session, session, frame)
+
+    def replace_sessions(self, name: str, first: date, last: date, frame: pd.DataFrame) -> int:
+        """Put ``frame`` in the place of every row of ``first`` to ``last``; return the version written.
 
         Raises:
-            DataError: the frame does not fit the table's columns, or holds another session.
+            DataError: the frame does not fit the table's columns, or holds a session outside.
             InvalidInput: the table cannot be written.
             WriteConflict: others wrote the same year at the same moment, again and again.
         """
         schema = table_schema(name)
         rows = _arrow(schema, frame)
-        others = set(frame["session"]) - {session}
+        others = {session for session in frame["session"] if not first <= session <= last}
         if others:
+            wanted = f"session {first}" if first == last else f"sessions {first} to {last}"
             raise DataError(
-                f"table {name}: rows of session {session} were to be written, found some of "
-                f"{', '.join(sorted(map(str, others)))}; write each session by itself"
+                f"table {name}: rows of {wanted} were to be written, found some of "
+                f"{', '.join(sorted(map(str, others)))}; write these by themselves"
             )
-        predicate = f"session = '{session}' AND year = {session.year}"
-        return self._written(schema, lambda table: write_deltalake(table, rows, mode="overwrite", predicate=predicate))
+        days = f"session >= '{first}' AND session <= '{last}' AND year >= {first.year} AND year <= {last.year}"
+        return self._written(schema, lambda table: write_deltalake(table, rows, mode="overwrite", predicate=days))
 
     def upsert(self, name: str, frame: pd.DataFrame) -> int:
         """Insert the rows of ``frame``, replacing those of the same key; return the version written.

@@ -13,7 +13,6 @@ from trading_pipeline.defs.io_manager import UPSERT, VERSION_BEFORE, WRITE
 from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
-from trading_pipeline.domain.instruments import catalogue
 
 GROUP = "market_data"
 
@@ -35,7 +34,7 @@ def asset_catalog(context: dg.AssetExecutionContext) -> dg.Output[pd.DataFrame]:
 
 def catalog_frame(world: TradingWorld, partition_key: str) -> pd.DataFrame:
     """Return the table ``asset_catalog``: one row for each of our symbols that the broker knows."""
-    known = catalogue()
+    known = world.instruments
     rows = [
         {
             "session": session_of(partition_key),

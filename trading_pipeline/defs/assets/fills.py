@@ -33,7 +33,7 @@ def fills(context: dg.AssetExecutionContext, approved_orders: pd.DataFrame) -> d
         raise OutsideExecutionWindow(f"session {session} has no executable plan; job decide, run in time, makes one")
     verified(session, approved_orders=approved_orders)
     _refuse_another_plan(plan.plan_id, approved_orders)
-    problems = broken_promises(context.instance, plan, blocking_checks(), context.partition_key)
+    problems = broken_promises(context.instance, plan, blocking_checks(world.strategies), context.partition_key)
     if problems:
         raise BrokenContract(f"plan {plan.plan_id} is not executed: {'; '.join(problems[:5])}")
     done = execution.execute(plan, world.venue, world.rules)

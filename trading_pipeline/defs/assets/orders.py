@@ -1,5 +1,6 @@
 """Group orders: what the account holds, what it should trade, and what of that is allowed."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -20,11 +21,10 @@ from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import allocation as allocations
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.instruments import Instrument, catalogue
+from trading_pipeline.domain.instruments import Instrument
 from trading_pipeline.domain.orders import Plan
 from trading_pipeline.domain.portfolio import Portfolio
 from trading_pipeline.domain.risk.engine import decide
-from trading_pipeline.domain.strategies import STRATEGIES
 from trading_pipeline.ports import Asset
 
 if TYPE_CHECKING:
@@ -32,15 +32,12 @@ if TYPE_CHECKING:
 
 GROUP = "orders"
 BACKFILL_TAG = "dagster/backfill"
-BEHIND_A_PLAN = (
-    "asset_catalog",
-    "bars",
-    "indicators",
-    *(signal_name(name) for name in STRATEGIES),
-    "allocation",
-    "portfolio_snapshot",
-    "order_plan",
-)
+
+
+def behind_a_plan(strategies: Iterable[str]) -> tuple[str, ...]:
+    """Return the assets whose materialisations a plan rests on, upstream first."""
+    signals = (signal_name(name) for name in strategies)
+    return ("asset_catalog", "bars", "indicators", *signals, "allocation", "portfolio_snapshot", "order_plan")
 
 
 def is_backfill(context: dg.AssetExecutionContext) -> bool:
@@ -54,9 +51,8 @@ def closes(bars: pd.DataFrame) -> dict[str, Decimal]:
     return {symbol: Decimal(repr(float(close))) for symbol, close in zip(known["symbol"], known["close"], strict=True)}
 
 
-def instruments_of(catalog: pd.DataFrame) -> dict[str, Instrument]:
-    """Return what each symbol is, with the broker's word on fractions applied."""
-    known = catalogue()
+def instruments_of(catalog: pd.DataFrame, known: Mapping[str, Instrument]) -> dict[str, Instrument]:
+    """Return what each symbol is, with the broker's word on fractions applied to what is ``known``."""
     return {
         symbol: replace(known[symbol], fractionable=asset.fractionable)
         for symbol, asset in tradability_of(catalog).items()
@@ -118,7 +114,7 @@ def model_portfolio_of(world: TradingWorld, session: "date", bars: pd.DataFrame,
     day_before = sessions.previous_session(session)
     target = newest(world.tables.read("allocation", day_before, day_before))
     equity, as_of = world.settings.orders.model_equity, sessions.close_of(session)
-    return plans.model_portfolio(target, closes(bars), instruments_of(catalog), equity, as_of)
+    return plans.model_portfolio(target, closes(bars), instruments_of(catalog, world.instruments), equity, as_of)
 
 
 @table_asset("order_plan", GROUP)
@@ -138,7 +134,7 @@ def order_plan(
         allocations.from_frame(allocation),
         portfolio,
         closes(bars),
-        instruments_of(asset_catalog),
+        instruments_of(asset_catalog, world.instruments),
         account=portfolio.account_number,
         plan_id=number.plan_id,
         collar=chosen.collar,
@@ -204,7 +200,7 @@ def approved_orders(
         created_at=world.clock.now(),
         hypothetical=number.hypothetical,
         orders=planning.approved_intents_from_frame(frame),
-        lineage=lineage_of(context.instance, BEHIND_A_PLAN, context.partition_key),
+        lineage=lineage_of(context.instance, behind_a_plan(world.strategies), context.partition_key),
         code_version=__version__,
         config_hash=world.settings.fingerprint(),
     )

@@ -1,0 +1,1 @@
+"""Pages, mails and drawings of figures that others have computed."""

@@ -1,0 +1,1 @@
+"""History and statistics of strategies: pure functions over whole ranges of sessions."""
