@@ -113,7 +113,7 @@ class Series:
 class Evaluator:
     """One tree over one panel; nothing in it is computed twice.
 
-    Values and truths are arrays over all sessions. They are handed out as they
+    ``tree`` holds its distinct expressions. Values and truths are arrays over all sessions. They are handed out as they
     are kept: whoever asks must not change them.
 
     Raises:
@@ -124,7 +124,7 @@ class Evaluator:
         self.panel = panel
         self.length = len(panel.sessions)
         self._smoothing = smoothing
-        self._tree = SharedTree(tree)
+        self.tree = SharedTree(tree)
         self._everywhere = np.arange(self.length)
         self._whole = np.ones(self.length)
         self._always = np.ones(self.length, dtype=np.bool_)
@@ -132,7 +132,7 @@ class Evaluator:
         self._truths: dict[Number, Truth] = {}
         self._outcomes: dict[Number, Outcome] = {}
         self._series: dict[Number, Series] = {}
-        for reading in readings_among(self._tree.expressions):
+        for reading in readings_among(self.tree.expressions):
             panel.values(reading)
 
     def holdings(self, node: Node, rows: Rows | None = None) -> Holdings:
@@ -152,7 +152,7 @@ class Evaluator:
 
     def _walk(self, top: Node, rows: Rows) -> Iterator[tuple[Choice, Step]]:
         """Visit each distinct node that a session reaches, after every node that hands sessions to it."""
-        first = self._tree.number(top)
+        first = self.tree.number(top)
         arrived: dict[Number, list[Choice]] = {first: [Choice(top, rows, self._whole[: rows.size])]}
         waiting = [-first]
         while waiting:
@@ -160,7 +160,7 @@ class Evaluator:
             step = self.step(placed.child, placed.rows, placed.share)
             yield placed, step
             for choice in step.choices:
-                number = self._tree.number(choice.child)
+                number = self.tree.number(choice.child)
                 if number not in arrived:
                     arrived[number] = []
                     heapq.heappush(waiting, -number)
@@ -235,7 +235,7 @@ class Evaluator:
 
     def truth(self, condition: Condition) -> Truth:
         """Return where ``condition`` is true and where it is false."""
-        number = self._tree.number(condition)
+        number = self.tree.number(condition)
         if number not in self._truths:
             self._truths[number] = self._decide(condition)
         return self._truths[number]
@@ -262,7 +262,7 @@ class Evaluator:
 
     def values(self, measure: Measure) -> FloatArray:
         """Return what is read, over all sessions; NaN where it is missing."""
-        key = measure.indicator, measure.window, self._tree.number(measure.subject)
+        key = measure.indicator, measure.window, self.tree.number(measure.subject)
         if key not in self._values:
             self._values[key] = self._read(measure)
         return self._values[key]
@@ -283,12 +283,12 @@ class Evaluator:
 
     def reading_of(self, measure: Measure) -> Reading:
         """Return how a reading of a group is called in a panel: by the group's name and a hash of what it holds."""
-        digest = self._tree.digests[self._tree.number(measure.subject)]
+        digest = self.tree.digests[self.tree.number(measure.subject)]
         return Reading(f"{measure.subject}{GROUP_MARK}{digest}", measure.indicator, measure.window)
 
     def groups_read(self) -> Mapping[Reading, Measure]:
         """Return what the tree reads of groups, by what it is called in a panel."""
-        measures = (part for expression in self._tree.expressions for part in measures_of(expression))
+        measures = (part for expression in self.tree.expressions for part in measures_of(expression))
         return {self.reading_of(measure): measure for measure in measures if isinstance(measure.subject, Group)}
 
     def group_readings(self) -> Mapping[Reading, FloatArray]:
@@ -297,33 +297,33 @@ class Evaluator:
 
     def series(self, group: Group) -> Series:
         """Return the value of ``group``: it holds at each close what it chooses there, and earns the next session."""
-        number = self._tree.number(group)
+        number = self.tree.number(group)
         if number not in self._series:
             self._series[number] = _simulated(self.outcome(group))
         return self._series[number]
 
     def outcome(self, node: Node) -> Outcome:
         """Return what ``node`` earns after each session, computed from its leaves up."""
-        top = self._tree.number(node)
-        below = self._tree.below(top, self._outcomes)
-        users = Counter(child for number in below for child in self._tree.children[number])
+        top = self.tree.number(node)
+        below = self.tree.below(top, self._outcomes)
+        users = Counter(child for number in below for child in self.tree.children[number])
         at_hand: dict[Number, Outcome] = {}
         for number in below:
-            at_hand[number] = self._earned(cast("Node", self._tree.expressions[number]), at_hand)
-            users.subtract(self._tree.children[number])
-            self._let_go(at_hand, [child for child in self._tree.children[number] if not users[child]])
+            at_hand[number] = self._earned(cast("Node", self.tree.expressions[number]), at_hand)
+            users.subtract(self.tree.children[number])
+            self._let_go(at_hand, [child for child in self.tree.children[number] if not users[child]])
         return self._outcomes.get(top) or self._outcomes.setdefault(top, at_hand[top])
 
     def _let_go(self, at_hand: dict[Number, Outcome], numbers: list[Number]) -> None:
         # Twenty years of one node are 45 kB: only what another part of the tree will ask for again is kept.
         for number in numbers:
             outcome = at_hand.pop(number, None)
-            if outcome is not None and self._tree.is_shared(number):
+            if outcome is not None and self.tree.is_shared(number):
                 self._outcomes[number] = outcome
 
     def _earned(self, node: Node, at_hand: dict[Number, Outcome]) -> Outcome:
         def of(child: Node) -> Outcome:
-            number = self._tree.number(child)
+            number = self.tree.number(child)
             return at_hand.get(number) or self._outcomes[number]
 
         match node:

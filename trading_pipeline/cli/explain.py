@@ -1,0 +1,172 @@
+"""``trading-pipeline explain``: why something was decided as it was."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trading_pipeline.cli.options import HomeFolder, SettingsFile, day
+from trading_pipeline.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from trading_pipeline.adapters.storage.tables import DeltaTables
+    from trading_pipeline.cli.workshop import Choice
+    from trading_pipeline.domain.indicators import IndicatorPanel, Smoothing
+    from trading_pipeline.domain.signals import Signal
+    from trading_pipeline.domain.strategies import Strategy
+
+WEIGHT_TOLERANCE = 1e-9
+SHOWN_OF_A_HASH = 12
+
+explain = typer.Typer(help="Show why something was decided as it was.", no_args_is_help=True)
+
+
+@explain.callback()
+def choose() -> None:
+    """Show why something was decided as it was."""
+
+
+@explain.command()
+def signal(
+    strategy: Annotated[str, typer.Argument(help="The strategy's name, such as nuclear or klm, or a symphony file.")],
+    session: Annotated[str, typer.Argument(help="The session that was decided, YYYY-MM-DD.")],
+    bars: Annotated[
+        Path | None,
+        typer.Option(help="Compute from this file of daily bars, Parquet or CSV; by default from what is stored."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print structured data.")] = False,  # noqa: FBT002 - typer makes a flag of it
+    svg: Annotated[Path | None, typer.Option(help="Draw the tree with the path lit into this file.")] = None,
+    settings_file: SettingsFile = None,
+    home: HomeFolder = None,
+) -> None:
+    """Show the path that a session took through a strategy's tree: tests, readings, rankings, and the closest call.
+
+    Without --bars the answer is made from the very readings that the pipeline
+    stored, and compared with the signal that it stored: where they differ that
+    is said, and the exit code is 1.
+    """
+    from trading_pipeline.adapters.symphony_files import strategy_of
+    from trading_pipeline.cli.workshop import chosen
+    from trading_pipeline.domain.indicators import Smoothing
+    from trading_pipeline.domain.strategies.rationale import explain as explained
+    from trading_pipeline.domain.strategies.rationale_data import to_data
+    from trading_pipeline.domain.strategies.rationale_text import to_text
+
+    decided_on, choice = _session(session), chosen(settings_file, home, None)
+    wanted = strategy_of(strategy, choice.settings.strategies.folder)
+    smoothing = Smoothing(choice.settings.strategies.rsi_smoothing)
+    if bars is None:
+        panel, doubts = _stored(wanted, decided_on, choice, smoothing)
+    else:
+        panel, doubts = _computed(wanted, decided_on, bars, smoothing), ""
+    rationale = explained(wanted.tree, panel, smoothing=smoothing)
+    if svg is not None:
+        from trading_pipeline.reporting.strategy_drawing import strategy_drawing
+
+        _write(svg, strategy_drawing(rationale, wanted.name))
+    typer.echo(json.dumps(to_data(rationale), indent=2) if as_json else to_text(rationale, wanted.name))
+    if doubts:
+        _warn(doubts)
+        raise typer.Exit(1)
+
+
+def _session(text: str) -> date:
+    from trading_pipeline.domain.sessions import is_session, sessions_between
+
+    wanted = day(text, "SESSION")
+    if not is_session(wanted):
+        before = sessions_between(date(wanted.year - 1, 12, 1), wanted)
+        hint = f"; the one before is {before[-1]}" if before else ""
+        raise InvalidInput(f"{wanted} is not a session of the New York Stock Exchange{hint}")
+    return wanted
+
+
+def _computed(strategy: "Strategy", session: date, path: Path, smoothing: "Smoothing") -> "IndicatorPanel":
+    from trading_pipeline.adapters.stored_bars import read_bars
+    from trading_pipeline.domain.bars import close_panel
+    from trading_pipeline.domain.indicators import IndicatorPanel
+    from trading_pipeline.domain.sessions import sessions_between
+    from trading_pipeline.domain.strategies import tree
+
+    symbols = tree.symbols(strategy.tree)
+    frame = read_bars(path, symbols=symbols)
+    first, last = frame["session"].min(), frame["session"].max()
+    if not first <= session <= last:
+        raise InvalidInput(f"{path} covers {first} to {last}, not {session}: ask for a session that it covers")
+    closes = close_panel(frame[frame["session"] <= session], symbols, sessions_between(first, session))
+    return IndicatorPanel.from_closes(closes, tree.readings(strategy.tree), smoothing)
+
+
+def _stored(
+    strategy: "Strategy", session: date, choice: "Choice", smoothing: "Smoothing"
+) -> "tuple[IndicatorPanel, str]":
+    """Return the readings that were stored for the decision, and what is doubtful about the signal stored with them."""
+    from trading_pipeline.adapters.storage.tables import DeltaTables
+    from trading_pipeline.application.decision import signal_of
+    from trading_pipeline.domain.indicators import IndicatorPanel
+    from trading_pipeline.domain.sessions import next_session
+    from trading_pipeline.domain.strategies import tree
+
+    tables = DeltaTables(str(choice.home.tables))
+    frame = tables.read("indicators", session, session)
+    if frame.empty:
+        raise InvalidInput(
+            f"no readings of session {session} are stored in {choice.home.folder}: decide it with `trading-pipeline "
+            f"run --sessions 1 --through {next_session(session)}`, name the folder with --home, or compute them from a "
+            f"file with --bars"
+        )
+    panel = IndicatorPanel.from_frame(frame)
+    doubts = _doubts(_stored_signal(tables, strategy.name, session), signal_of(strategy, panel, smoothing))
+    return panel.last(tree.trailing_sessions(strategy.tree, smoothing)), doubts
+
+
+def _stored_signal(tables: "DeltaTables", strategy: str, session: date) -> "Signal | None":
+    from trading_pipeline.domain.signals import signals_from_frame
+
+    signals = signals_from_frame(tables.read(f"{strategy}_signal", session, session))
+    return signals[0] if signals else None
+
+
+def _doubts(stored: "Signal | None", now: "Signal") -> str:
+    if stored is None:
+        return "no signal is stored for these readings: what is shown was not acted on"
+    if stored.status is not now.status or not _same(stored.weights, now.weights):
+        return f"the stored signal is another one: {_described(stored)}. The stored readings give {_described(now)}"
+    if stored.inputs_hash != now.inputs_hash:
+        hashes = " and ".join(one.inputs_hash[:SHOWN_OF_A_HASH] for one in (stored, now))
+        return (
+            f"the stored signal holds the same, but was decided on other readings (inputs hash {hashes}): "
+            f"the indicators were written again since"
+        )
+    return ""
+
+
+def _same(weights: Mapping[str, float], others: Mapping[str, float]) -> bool:
+    return weights.keys() == others.keys() and all(
+        math.isclose(weight, others[symbol], rel_tol=0, abs_tol=WEIGHT_TOLERANCE) for symbol, weight in weights.items()
+    )
+
+
+def _described(signal: "Signal") -> str:
+    from trading_pipeline.domain.strategies.rationale_text import weighted
+
+    return weighted(signal.weights) if signal.reason is None else f"unavailable ({signal.reason})"
+
+
+def _warn(doubts: str) -> None:
+    from rich.markup import escape
+
+    from trading_pipeline.cli.console import notices
+
+    notices().print(f"[bold red]warning[/]: {escape(doubts)}", soft_wrap=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written ({error}): name a file in a folder that can be") from error
