@@ -3,6 +3,8 @@
 import typer
 
 from trading_pipeline.cli.dev import dev
+from trading_pipeline.cli.explain import explain
+from trading_pipeline.cli.fingerprint import fingerprint
 from trading_pipeline.cli.run import run
 from trading_pipeline.cli.settings import settings
 from trading_pipeline.cli.signals import signals
@@ -15,5 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run, dev, signals, settings):
+for command in (run, dev, signals, fingerprint, settings):
     app.command()(command)
+app.add_typer(explain, name="explain")

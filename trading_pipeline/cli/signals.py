@@ -16,30 +16,56 @@ if TYPE_CHECKING:
 
 
 def signals(
-    strategy: Annotated[str, typer.Argument(help="The strategy's name, such as nuclear or tecl.")],
+    strategy: Annotated[str, typer.Argument(help="The strategy's name, such as nuclear or klm, or a symphony file.")],
     bars: Annotated[Path, typer.Option(help="Daily bars, Parquet or CSV.")],
     out: Annotated[Path, typer.Option(help="Where to write: a .parquet or a .csv file.")],
     from_: Annotated[str | None, typer.Option("--from", help="First session, YYYY-MM-DD; default: the first.")] = None,
     to: Annotated[str | None, typer.Option(help="Last session, YYYY-MM-DD; default: the last of the bars.")] = None,
     rsi_smoothing: Annotated[Smoothing, typer.Option(help="How the RSI averages.")] = Smoothing.WILDER,
+    variants: Annotated[
+        Path | None, typer.Option(help="Where to write what each variant of an ensemble held: .parquet or .csv.")
+    ] = None,
 ) -> None:
     """Evaluate a strategy over history and write one row per session and symbol held.
 
     Columns: session, symbol, weight (fraction of the strategy's capital),
     status and reason. A session on which the strategy cannot be decided is one
     row with the reason, without symbol and weight.
+
+    The file of variants has a row per session, variant and symbol, with the
+    value that ranked the variant (such as sdret5), whether it was chosen, and
+    the reason if it was left out.
     """
     from trading_pipeline.adapters.stored_bars import read_bars
-    from trading_pipeline.application.signal_history import signal_history
-    from trading_pipeline.domain.strategies import strategy_named, tree
+    from trading_pipeline.adapters.symphony_files import strategy_of
+    from trading_pipeline.application.signal_history import signal_history, variant_history
+    from trading_pipeline.domain.strategies import tree
 
-    chosen = strategy_named(strategy)
-    write = _writer(out)
+    chosen = strategy_of(strategy)
+    _check_files(out, variants)
     first, last = _bounds(from_, to)
     frame = read_bars(bars, symbols=tree.symbols(chosen.tree))
-    history = signal_history(chosen, frame, first, last, rsi_smoothing)
-    _replace(out, lambda path: write(history, path))
-    typer.echo(f"{chosen.name}: {_summary(history)}, written to {out}", err=True)
+    tables = {out: signal_history(chosen, frame, first, last, rsi_smoothing)}
+    if variants:
+        tables[variants] = variant_history(chosen, frame, first, last, rsi_smoothing)
+    for path, table in tables.items():
+        _write(table, path)
+    typer.echo(f"{chosen.name}: {_summary(tables[out])}, written to {' and '.join(map(str, tables))}", err=True)
+
+
+def _check_files(out: Path, variants: Path | None) -> None:
+    _check_suffix("--out", out)
+    if variants:
+        _check_suffix("--variants", variants)
+    if variants == out:
+        raise InvalidInput(f"--variants was {variants}, and so was --out: give each a file of its own")
+
+
+def _check_suffix(option: str, path: Path) -> None:
+    if path.suffix not in _WRITERS:
+        raise InvalidInput(
+            f"{option} was {path}: its name must end in {' or '.join(_WRITERS)}, which chooses the format"
+        )
 
 
 def _bounds(from_: str | None, to: str | None) -> tuple[date | None, date | None]:
@@ -67,17 +93,11 @@ def _write_csv(history: "pd.DataFrame", path: Path) -> None:
 _WRITERS: Mapping[str, Callable[["pd.DataFrame", Path], None]] = {".parquet": _write_parquet, ".csv": _write_csv}
 
 
-def _writer(out: Path) -> Callable[["pd.DataFrame", Path], None]:
-    if out.suffix not in _WRITERS:
-        raise InvalidInput(f"--out was {out}: its name must end in {' or '.join(_WRITERS)}, which chooses the format")
-    return _WRITERS[out.suffix]
-
-
-def _replace(out: Path, write: Callable[[Path], None]) -> None:
+def _write(table: "pd.DataFrame", out: Path) -> None:
     """Write beside ``out`` first, so that it holds either what it held or all of the new rows."""
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        write(draft)
+        _WRITERS[out.suffix](table, draft)
         draft.replace(out)
     except OSError as error:
         raise InvalidInput(f"{out} cannot be written ({error}): name a file in a folder that can be") from error

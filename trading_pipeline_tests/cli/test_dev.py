@@ -59,7 +59,15 @@ def test_the_ui_knows_the_graph(opened):
     _, url, _ = opened
 
     assert groups(url)["fills"] == "fills"
-    assert set(groups(url).values()) == {"market_data", "indicators", "signals", "allocation", "orders", "fills"}
+    assert set(groups(url).values()) == {
+        "market_data",
+        "indicators",
+        "signals",
+        "allocation",
+        "orders",
+        "fills",
+        "research",
+    }
 
 
 @pytest.mark.skipif(not browser.is_installed(), reason="chromium is not installed here")

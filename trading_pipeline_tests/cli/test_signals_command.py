@@ -20,20 +20,23 @@ FIRST, LAST = date(2022, 1, 3), date(2023, 6, 30)
 COLUMNS = ["session", "symbol", "weight", "status", "reason"]
 
 
-@pytest.fixture(scope="module")
-def bars_file(tmp_path_factory):
-    """Make bars of TECL's symbols that wander; KMLM lists in 2023."""
+def write_bars(name, folder):
+    """Write bars of a strategy's symbols that wander; KMLM lists in 2023."""
     days = sessions_between(FIRST, LAST)
     generator = np.random.default_rng(3)
     frames = []
-    for symbol in tree.symbols(STRATEGIES["tecl"].tree):
+    for symbol in tree.symbols(STRATEGIES[name].tree):
         close = (100 * np.exp(np.cumsum(generator.normal(0, 0.01, len(days))))).round(4)
         frame = pd.DataFrame({"symbol": symbol, "session": days, "close": close})
         frames.append(frame[frame["session"] >= date(2023, 1, 3)] if symbol == "KMLM" else frame)
     bars = pd.concat(frames, ignore_index=True).assign(open=np.nan, high=np.nan, low=np.nan, volume=np.nan)
-    path = tmp_path_factory.mktemp("bars") / "bars.csv"
-    bars.to_csv(path, index=False)
-    return path
+    bars.to_csv(folder / "bars.csv", index=False)
+    return folder / "bars.csv"
+
+
+@pytest.fixture(scope="module")
+def bars_file(tmp_path_factory):
+    return write_bars("tecl", tmp_path_factory.mktemp("bars"))
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +90,17 @@ def test_the_file_replaces_an_earlier_one_and_nothing_is_left_beside_it(bars_fil
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"strategy": "tekl"}, r"did you mean tecl\? The strategies are nuclear, tecl"),
+        ({"strategy": "tekl"}, r"did you mean tecl\? The strategies are nuclear, tecl, klm"),
         ({"from_": "2023-02-30"}, "--from was '2023-02-30'"),
         ({"to": "soon"}, "--to was 'soon'"),
         ({"from_": "2023-03-01", "to": "2023-02-01"}, "--from was 2023-03-01, later than --to"),
         ({"from_": "2023-01-07", "to": "2023-01-08"}, "no session lies between"),
         ({"from_": "2030-01-02", "to": "2030-02-01"}, "bars cover 2022-01-03 to 2023-06-30"),
         ({"from_": "2010-01-04", "to": "2010-02-01"}, "bars cover 2022-01-03 to 2023-06-30"),
-        ({"out": Path("signals.xlsx")}, r"\.parquet or \.csv"),
+        ({"out": Path("signals.xlsx")}, r"--out was signals\.xlsx.*\.parquet or \.csv"),
+        ({"variants": Path("variants.xlsx")}, r"--variants was variants\.xlsx.*\.parquet or \.csv"),
+        ({"variants": Path("out.csv")}, "--variants was out.csv, and so was --out"),
+        ({"variants": Path("variants.csv")}, "tecl has no variants"),
         ({"bars": Path("nowhere.csv")}, "nowhere.csv"),
     ],
 )
@@ -148,15 +154,45 @@ def test_neither_dagster_nor_pandera_is_imported(bars_file, tmp_path):
     assert not {"dagster", "pandera"}.intersection(json.loads(done.stdout))
 
 
+@pytest.mark.parametrize("form", [".csv", ".parquet"])
+def test_the_variants_of_an_ensemble_go_to_a_file_of_their_own(tmp_path, form):
+    app = typer.Typer()
+    app.command()(signals)
+    files = {"--bars": write_bars("klm", tmp_path), "--out": tmp_path / "out.csv", "--variants": tmp_path / f"of{form}"}
+    arguments = ["klm", *(str(part) for option in files.items() for part in option), "--from", "2023-06-28"]
+
+    result = CliRunner().invoke(app, arguments)
+
+    assert result.exit_code == 0, result.output
+    assert f"written to {files['--out']} and {files['--variants']}" in result.stderr
+    variants = (pd.read_csv if form == ".csv" else pd.read_parquet)(files["--variants"])
+    columns = ["session", "variant", "symbol", "weight", "sdret5", "status", "reason", "chosen"]
+    assert variants.columns.tolist() == columns
+    assert variants.groupby("session")["variant"].nunique().tolist() == [8, 8, 8]
+    held = variants.loc[variants["chosen"], ["session", "symbol", "weight"]].astype({"session": str})
+    out = pd.read_csv(files["--out"])[["session", "symbol", "weight"]]
+    pd.testing.assert_frame_equal(held.reset_index(drop=True), out, check_dtype=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bars.csv", f"of{form}", "out.csv"]
+
+
+@pytest.fixture(scope="module")
+def expected_answers():
+    """Read the expected answers on real bars, by session: where the bars are, and the answers."""
+
+    def read(name):
+        bars, golden = SHARED / "data" / "bars.parquet", SHARED / "goldens" / f"{name}.parquet"
+        if not (bars.exists() and golden.exists()):
+            pytest.skip("../shared is not here: real bars and expected answers are not part of the repository")
+        expected = pd.read_parquet(golden)
+        return bars, expected.assign(session=expected["session"].dt.date)
+
+    return read
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_the_command_gives_the_expected_answers_on_real_bars(name, tmp_path):
-    bars, golden = SHARED / "data" / "bars.parquet", SHARED / "goldens" / f"{name}.parquet"
-    if not (bars.exists() and golden.exists()):
-        pytest.skip("../shared is not here: real bars and expected answers are not part of the repository")
-    expected = pd.read_parquet(golden)
-    expected = expected.assign(session=expected["session"].dt.date).sort_values(
-        ["session", "symbol"], ignore_index=True
-    )
+def test_the_command_gives_the_expected_answers_on_real_bars(name, expected_answers, tmp_path):
+    bars, expected = expected_answers(name)
+    expected = expected.sort_values(["session", "symbol"], ignore_index=True)
     first, last = expected["session"].min(), expected["session"].max()
 
     signals(name, bars, tmp_path / "out.parquet", str(first), str(last))
@@ -164,3 +200,20 @@ def test_the_command_gives_the_expected_answers_on_real_bars(name, tmp_path):
     answered = pd.read_parquet(tmp_path / "out.parquet")
     assert (answered["status"] == "available").all()
     pd.testing.assert_frame_equal(answered[["session", "symbol", "weight"]], expected, rtol=0, atol=1e-9)
+
+
+def test_the_command_gives_the_expected_variants_of_klm_on_real_bars(expected_answers, tmp_path):
+    bars, expected = expected_answers("klm_variants")
+    first, last = expected["session"].min(), expected["session"].max()
+
+    signals("klm", bars, tmp_path / "out.parquet", str(first), str(last), variants=tmp_path / "variants.parquet")
+
+    answered = pd.read_parquet(tmp_path / "variants.parquet")
+    columns = ["session", "variant", "symbol", "weight", "sdret5"]
+    order = {"by": ["session", "variant", "symbol"], "ignore_index": True}
+    pd.testing.assert_frame_equal(
+        answered[columns].sort_values(**order), expected[columns].sort_values(**order), rtol=0, atol=1e-9
+    )
+    best = answered.groupby("session")["sdret5"].transform("max")
+    assert (answered["sdret5"] > best - 1e-9)[answered["chosen"]].all()
+    assert answered[answered["chosen"]].groupby("session")["variant"].nunique().eq(1).all()
