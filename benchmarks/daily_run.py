@@ -113,9 +113,10 @@ def constant_graph() -> tuple[list, list]:
     """Return the real graph's assets and checks with the same names, inputs and partitions and constant bodies."""
     from trading_pipeline.defs.assets import all_assets
     from trading_pipeline.defs.checks import contract_checks
+    from trading_pipeline.domain.strategies import STRATEGIES
 
-    return [_constant_asset(asset) for asset in all_assets()], [
-        _constant_checks(checks) for checks in contract_checks()
+    return [_constant_asset(asset) for asset in all_assets(STRATEGIES)], [
+        _constant_checks(checks) for checks in contract_checks(tuple(STRATEGIES))
     ]
 
 

@@ -289,7 +289,7 @@ class Settings(_Section):
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     research: ResearchSettings = Field(default_factory=ResearchSettings)
     instruments: dict[str, InstrumentSettings] = Field(
-        default_factory=dict,
+        default={},
         description="Symbols of your own strategies that are not known yet: asset_class and leverage of each.",
     )
 

@@ -10,7 +10,6 @@ import pytest
 
 from trading_pipeline.application.execution import plan_in_force
 from trading_pipeline.application.plans import MODEL_ACCOUNT
-from trading_pipeline.defs.assets import bars as bars_assets
 from trading_pipeline.defs.assets.orders import BACKFILL_TAG
 from trading_pipeline.defs.checks import contract_of, promised_assets
 from trading_pipeline.domain import sessions
@@ -223,7 +222,8 @@ def test_deciding_a_session_again_that_was_executed_changes_no_row_and_stops_bef
     assert f"plan {day.session}.1 of session {day.session} was executed" in failures(decided)["portfolio_snapshot"]
     assert equal(line.everything(day.session), day.tables)
     made = materialised(decided)
-    assert set(made) == {"asset_catalog", "bars", "indicators", "nuclear_signal", "tecl_signal", "allocation"}
+    signals = {f"{name}_signal" for name in STRATEGIES}
+    assert set(made) == {"asset_catalog", "bars", "indicators", *signals, "allocation"}
     assert {asset: data_version(decided, asset) for asset in made} == {
         asset: data_version(day.decided, asset) for asset in made
     }
@@ -313,7 +313,7 @@ def test_a_check_that_fails_stops_the_decision_before_a_plan_and_a_repair_lets_i
     account = line.world.portfolio().account_number
     known = {symbol: instrument for symbol, instrument in catalogue().items() if symbol != "SPY"}
     with monkeypatch.context() as broken:
-        broken.setattr(bars_assets, "catalogue", lambda: known)
+        broken.setattr(line.world, "instruments", known)
         stopped = line.run("decide", session)
 
     assert not stopped.success

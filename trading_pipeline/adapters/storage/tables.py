@@ -84,7 +84,7 @@ class DeltaTables:
         """
         schema = table_schema(name)
         rows = _arrow(schema, frame)
-        others = {session for session in frame["session"] if not first <= session <= last}
+        others = {session for session in frame["session"] if type(session) is not date or not first <= session <= last}
         if others:
             wanted = f"session {first}" if first == last else f"sessions {first} to {last}"
             raise DataError(

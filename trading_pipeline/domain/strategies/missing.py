@@ -30,7 +30,7 @@ from trading_pipeline.domain.strategies.tree import (
 Codes = npt.NDArray[np.int64]
 
 DECIDED = 0
-MOST_NAMED = 6
+MOST_NAMED = 8
 
 
 def reasons_for(tree: Node, evaluator: Evaluator, rows: Rows) -> tuple[Codes, tuple[str, ...]]:
