@@ -28,6 +28,7 @@ from trading_pipeline.domain.strategies.tree import (
 )
 
 EQUAL_WITHIN = 1e-10
+NEAR = 1e-9
 
 
 class NaiveEvaluator:
@@ -36,6 +37,10 @@ class NaiveEvaluator:
             (reading.symbol, reading.indicator, reading.window): panel.values(reading).tolist()
             for reading in panel.readings
         }
+        self.closes = {
+            symbol: values for (symbol, indicator, _), values in self.readings.items() if indicator is Indicator.PRICE
+        }
+        self.decided_by_rounding = False
 
     def decide(self, node, t):  # noqa: PLR0911 - one line for each node of the language
         match node:
@@ -81,11 +86,12 @@ class NaiveEvaluator:
                 ranked.append((sign * value, measure.subject))
         if not ranked:
             return None
-        last = sorted((value for value, _ in ranked), reverse=True)[: node.count][-1]
-        margin = EQUAL_WITHIN * max(abs(last), 1)
-        better = [subject for value, subject in ranked if value > last + margin]
-        level = [subject for value, subject in ranked if abs(value - last) <= margin]
-        chosen = better + level[: node.count - len(better)]
+        # Stable: equal readings stay in the order listed.
+        ranked.sort(key=lambda entry: -entry[0])
+        if len(ranked) > node.count:
+            last, next_one = ranked[node.count - 1][0], ranked[node.count][0]
+            self.decided_by_rounding |= abs(last - next_one) <= NEAR * max(abs(last), 1)
+        chosen = [subject for _, subject in ranked[: node.count]]
         return self.blend([1 / len(chosen)] * len(chosen), chosen, t)
 
     def truth(self, condition, t):
@@ -134,7 +140,7 @@ class NaiveEvaluator:
         if held is None:
             return math.nan
         return sum(
-            weight * self.readings[symbol, Indicator.CUMULATIVE_RETURN, 1][session] / 100
+            weight * (self.closes[symbol][session] / self.closes[symbol][session - 1] - 1)
             for symbol, weight in held.items()
             if weight
         )

@@ -14,7 +14,9 @@ Claims, process CPU time, medians of ``--rounds`` runs (default 9), sides in tur
    symbols its process stays within 2 GiB.
 
 Equal results are asserted: on every sampled session both evaluators hold the
-same weights to 1e-9. Pivoting long bars, hashing and long output are printed
+same weights to 1e-9, except where a ranking is decided by the last bits of two
+deviations (variants that held the same), which is counted and printed. Pivoting
+long bars, hashing and long output are printed
 apart: they are part of no claim.
 
 Run it: ``python benchmarks/strategies.py [--rounds 9] [--sample 25]``. Prices are
@@ -41,6 +43,7 @@ from trading_pipeline.domain.signals import history_frame
 from trading_pipeline.domain.strategies import STRATEGIES, tree
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.domain.strategies.sharing import SharedTree
+from trading_pipeline.domain.strategies.symphony_text import Symphony, read_symphony, write_symphony
 
 SESSIONS = 2500
 LAST = date(2026, 6, 30)
@@ -154,15 +157,19 @@ def naively(trees, panel, evaluations, sample):
     """Decide ``sample`` sessions naively, assert equal weights, and return the seconds for all sessions."""
     naive = NaiveEvaluator(panel)
     rows = np.linspace(0, len(panel.sessions) - 1, sample).astype(int)
-    before = time.process_time()
-    held = [[naive.decide(node, int(row)) for row in rows] for node in trees]
-    seconds = time.process_time() - before
-    for answers, evaluation in zip(held, evaluations, strict=True):
-        for row, answer in zip(rows, answers, strict=True):
+    seconds, near = 0.0, 0
+    for node, evaluation in zip(trees, evaluations, strict=True):
+        for row in rows:
+            naive.decided_by_rounding, before = False, time.process_time()
+            answer = naive.decide(node, int(row))
+            seconds += time.process_time() - before
+            near += naive.decided_by_rounding
             assert (answer is None) == (not evaluation.available[row]), (row, answer, evaluation.reason(row))
-            if answer is not None:
+            if answer is not None and not naive.decided_by_rounding:
                 wanted = [answer.get(symbol, 0.0) for symbol in evaluation.symbols]
                 np.testing.assert_allclose(evaluation.weights[row], wanted, rtol=0, atol=1e-9)
+    if near:
+        print(f"  {near} of {len(rows) * len(trees)} decisions rest on a ranking that rounding decides: not compared")
     return seconds / len(rows) * len(panel.sessions), len(rows)
 
 
@@ -174,7 +181,8 @@ def large_symphony(symbols, seed=SEED):
 
     250 variants of 40 leaves: a chain of overbought checks, dips to buy, then
     a switch between two rankings; chains, dips and rankings come from pools of
-    40 each, thresholds differ from variant to variant.
+    40 each, thresholds differ from variant to variant. It is written as text
+    and read again, as a symphony comes.
     """
     draw = np.random.default_rng(seed)
 
@@ -205,7 +213,8 @@ def large_symphony(symbols, seed=SEED):
         return tree.group(f"variant {number}", tree.first_match(*picked(chains), *picked(all_dips), otherwise=own))
 
     variants = [variant(number) for number in range(VARIANTS)]
-    return tree.top(10, *variants, by=Indicator.RETURN_DEVIATION, window=5)
+    ensemble = tree.top(10, *variants, by=Indicator.RETURN_DEVIATION, window=5)
+    return read_symphony(write_symphony(Symphony("large", ensemble))).tree
 
 
 def leaves(node):

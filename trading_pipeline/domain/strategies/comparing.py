@@ -51,8 +51,11 @@ def best(ranked_by: FloatArray, end: End, count: int) -> npt.NDArray[np.intp]:
            [ 0, -1]])
     """
     ascending = -ranked_by if end is End.TOP else ranked_by
-    # NaN sorts last, and a stable sort leaves ties in the order listed.
-    places = np.argsort(ascending, axis=0, kind="stable")[:count]
+    if count == 1:
+        places = np.where(np.isnan(ascending), np.inf, ascending).argmin(axis=0)[np.newaxis]
+    else:
+        # NaN sorts last, and a stable sort leaves ties in the order listed.
+        places = np.argsort(ascending, axis=0, kind="stable")[:count]
     return np.where(np.isnan(np.take_along_axis(ranked_by, places, axis=0)), -1, places)
 
 

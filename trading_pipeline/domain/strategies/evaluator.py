@@ -46,6 +46,7 @@ from trading_pipeline.domain.strategies.tree import (
     Side,
     Specified,
     assets,
+    children_of,
     measures_of,
     readings_among,
 )
@@ -124,6 +125,7 @@ class Evaluator:
         self.panel = panel
         self.length = len(panel.sessions)
         self._smoothing = smoothing
+        self._holds_groups = any(GROUP_MARK in reading.symbol for reading in panel.readings)
         self.tree = SharedTree(tree)
         self._everywhere = np.arange(self.length)
         self._whole = np.ones(self.length)
@@ -270,8 +272,7 @@ class Evaluator:
     def _read(self, measure: Measure) -> FloatArray:
         if isinstance(measure.subject, Asset):
             return self.panel.values(Reading(measure.subject.symbol, measure.indicator, measure.window))
-        stored = self.reading_of(measure)
-        if stored in self.panel:
+        if self._holds_groups and (stored := self.reading_of(measure)) in self.panel:
             return self.panel.values(stored)
         series = self.series(measure.subject)
         if measure.indicator is Indicator.RETURN_DEVIATION:
@@ -305,37 +306,41 @@ class Evaluator:
     def outcome(self, node: Node) -> Outcome:
         """Return what ``node`` earns after each session, computed from its leaves up."""
         top = self.tree.number(node)
+        if top not in self._outcomes:
+            self._outcomes[top] = self._earned_from_below(top)
+        return self._outcomes[top]
+
+    def _earned_from_below(self, top: Number) -> Outcome:
         below = self.tree.below(top, self._outcomes)
         users = Counter(child for number in below for child in self.tree.children[number])
         at_hand: dict[Number, Outcome] = {}
         for number in below:
-            at_hand[number] = self._earned(cast("Node", self.tree.expressions[number]), at_hand)
-            users.subtract(self.tree.children[number])
-            self._let_go(at_hand, [child for child in self.tree.children[number] if not users[child]])
-        return self._outcomes.get(top) or self._outcomes.setdefault(top, at_hand[top])
+            children = self.tree.children[number]
+            outcomes = [at_hand.get(child) or self._outcomes[child] for child in children]
+            at_hand[number] = self._earned(cast("Node", self.tree.expressions[number]), outcomes)
+            for child in children:
+                users[child] -= 1
+                if not users[child] and child in at_hand:
+                    self._let_go(child, at_hand.pop(child))
+        return at_hand[top]
 
-    def _let_go(self, at_hand: dict[Number, Outcome], numbers: list[Number]) -> None:
+    def _let_go(self, number: Number, outcome: Outcome) -> None:
         # Twenty years of one node are 45 kB: only what another part of the tree will ask for again is kept.
-        for number in numbers:
-            outcome = at_hand.pop(number, None)
-            if outcome is not None and self.tree.is_shared(number):
-                self._outcomes[number] = outcome
+        if self.tree.is_shared(number):
+            self._outcomes[number] = outcome
 
-    def _earned(self, node: Node, at_hand: dict[Number, Outcome]) -> Outcome:
-        def of(child: Node) -> Outcome:
-            number = self.tree.number(child)
-            return at_hand.get(number) or self._outcomes[number]
-
+    def _earned(self, node: Node, children: Sequence[Outcome]) -> Outcome:
         match node:
             case Asset():
                 return Outcome(self._next_return(node), self._always)
-            case Group(_, child):
-                return of(child)
-            case If(condition, then, otherwise):
-                return _either(self.truth(condition), of(then), of(otherwise))
+            case Group():
+                return children[0]
+            case If():
+                return _either(self.truth(node.condition), *children)
             case _:
                 step = self.step(node, self._everywhere, self._whole)
-                return self._together(step, [of(choice.child) for choice in step.choices])
+                by_child = dict(zip(map(id, children_of(node)), children, strict=True))
+                return self._together(step, [by_child[id(choice.child)] for choice in step.choices])
 
     def _together(self, step: Step, outcomes: Sequence[Outcome]) -> Outcome:
         earned, decided = np.zeros(self.length), self._always.copy()

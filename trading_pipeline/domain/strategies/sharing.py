@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
-from trading_pipeline.domain.strategies.tree import Expression, Node, children
+from trading_pipeline.domain.strategies.tree import Expression, Node, children_of
 
 Number = int
 """What stands for all equal expressions of one tree."""
@@ -45,7 +45,7 @@ class SharedTree:
             if number == len(expressions):
                 expressions.append(expression)
         self.expressions: tuple[Expression, ...] = tuple(expressions)
-        self.children = tuple(tuple(map(self.number, children(expression))) for expression in expressions)
+        self.children = tuple(tuple(map(self.number, children_of(expression))) for expression in expressions)
         self.root = self.number(tree)
         self._parents = Counter(child for numbers in self.children for child in set(numbers))
 
@@ -84,9 +84,10 @@ class SharedTree:
         return type(expression), *(self._named(part) for part in expression.parts)
 
     def _named(self, part: object) -> object:
-        # In a tuple of its own: a number must never equal a window or a threshold.
-        if isinstance(part, Expression):
-            return (self._number_by_id[id(part)],)
+        number = self._number_by_id.get(id(part))
+        if number is not None:
+            # In a tuple of its own: a number must never equal a window or a threshold.
+            return (number,)
         return tuple(map(self._named, part)) if isinstance(part, tuple) else part
 
 

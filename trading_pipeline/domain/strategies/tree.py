@@ -437,7 +437,7 @@ def group(name: str, child: Node | str) -> Group:
     return Group(name, _node(child))
 
 
-def children(expression: Expression) -> tuple[Node, ...]:
+def children_of(expression: Expression) -> tuple[Node, ...]:
     """Return the nodes that a node hands its sessions to, in order; none for assets, conditions and readings."""
     match expression:
         case Group(_, child):
@@ -460,7 +460,7 @@ def symbols(tree: Node) -> tuple[str, ...]:
 
 def assets(tree: Node) -> tuple[str, ...]:
     """Return every symbol that the tree may hold, in alphabetical order."""
-    return tuple(sorted({leaf.symbol for leaf in _walk([tree], children) if isinstance(leaf, Asset)}))
+    return tuple(sorted({leaf.symbol for leaf in _walk([tree], children_of) if isinstance(leaf, Asset)}))
 
 
 def readings(tree: Node) -> tuple[Reading, ...]:
@@ -476,7 +476,7 @@ def readings_among(expressions: Iterable[Expression]) -> frozenset[Reading]:
     """Return the readings of symbols that these expressions themselves need, not those of their parts."""
     measures = {measure for expression in expressions for measure in measures_of(expression)}
     groups = [measure.subject for measure in measures if isinstance(measure.subject, Group)]
-    held = {leaf.symbol for leaf in _walk(groups, children) if isinstance(leaf, Asset)}
+    held = {leaf.symbol for leaf in _walk(groups, children_of) if isinstance(leaf, Asset)}
     return frozenset(
         [
             Reading(measure.subject.symbol, measure.indicator, measure.window)
