@@ -19,6 +19,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import assert_never, cast
 
 import numpy as np
@@ -53,6 +54,7 @@ from trading_pipeline.domain.strategies.tree import (
 
 Rows = npt.NDArray[np.intp]
 GROUP_MARK = "#"
+NO_ROWS: Rows = np.empty(0, dtype=np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,21 @@ class Truth:
 
     true: BoolArray
     false: BoolArray
+
+    @cached_property
+    def on(self) -> Rows:
+        """The sessions on which it is true."""
+        return np.flatnonzero(self.true)
+
+    @cached_property
+    def off(self) -> Rows:
+        """The sessions on which it is false."""
+        return np.flatnonzero(self.false)
+
+    @cached_property
+    def neither(self) -> Rows:
+        """The sessions on which it is undecidable."""
+        return np.flatnonzero(~(self.true | self.false))
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +164,8 @@ class Evaluator:
         column = {symbol: table[place] for place, symbol in enumerate(symbols)}
         failed = np.zeros(self.length, dtype=np.bool_)
         for placed, step in self._walk(node, self._everywhere if rows is None else rows):
-            failed[step.undecided] = True
+            if step.undecided.size:
+                failed[step.undecided] = True
             if isinstance(placed.child, Asset):
                 column[placed.child.symbol][placed.rows] += placed.share
         return Holdings(symbols, table.T, failed)
@@ -182,7 +200,7 @@ class Evaluator:
         """Decide ``node`` itself on ``rows``: which child gets which of them, and how much of the ``share`` placed."""
         match node:
             case Asset():
-                return Step((), rows[:0])
+                return Step((), NO_ROWS)
             case Group(_, child):
                 return _step([(child, rows, share)])
             case If():
@@ -201,7 +219,7 @@ class Evaluator:
         truth, reached = self.truth(node.condition), self._fewest(rows)
         true, false = truth.true[reached], truth.false[reached]
         sides = [(node.then, rows[true], share[true]), (node.otherwise, rows[false], share[false])]
-        return _step(sides, rows[~(true | false)])
+        return _step(sides, rows[~(true | false)] if truth.neither.size else None)
 
     def _step_inverse_volatility(self, node: InverseVolatility, rows: Rows, share: FloatArray) -> Step:
         deviations = np.stack([self.values(measure)[self._fewest(rows)] for measure in node.measures()])
@@ -363,14 +381,16 @@ class Evaluator:
 
 def _step(choices: Sequence[tuple[Node, Rows, FloatArray]], undecided: Rows | None = None) -> Step:
     taken = tuple(Choice(*choice) for choice in choices if choice[1].size)
-    return Step(taken, np.empty(0, dtype=np.intp) if undecided is None else undecided)
+    return Step(taken, NO_ROWS if undecided is None else undecided)
 
 
 def _either(truth: Truth, then: Outcome, otherwise: Outcome) -> Outcome:
-    # What ``step`` and ``_together`` come to for two sides; most nodes of a tree are of this kind.
-    earned = np.where(truth.true, then.earned, otherwise.earned)
-    decided = np.where(truth.true, then.decided, otherwise.decided & truth.false)
-    earned[~decided] = np.nan
+    # What ``step`` and ``_together`` come to for two sides, by changing the smaller: most nodes are of this kind.
+    more, fewer, rows = (otherwise, then, truth.on) if truth.on.size < truth.off.size else (then, otherwise, truth.off)
+    earned, decided = more.earned.copy(), more.decided.copy()
+    earned[rows], decided[rows] = fewer.earned[rows], fewer.decided[rows]
+    earned[truth.neither] = np.nan
+    decided[truth.neither] = False
     return Outcome(earned, decided)
 
 

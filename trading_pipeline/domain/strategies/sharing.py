@@ -9,7 +9,7 @@ recursion, however deep it is.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import cached_property
 
 from trading_pipeline.domain.strategies.tree import Expression, Node, children_of
@@ -68,15 +68,13 @@ class SharedTree:
         """Tell whether several nodes hand their sessions to this one."""
         return self._parents[number] > 1
 
-    def below(self, top: Number, done: Iterable[Number]) -> list[Number]:
+    def below(self, top: Number, done: Container[Number]) -> list[Number]:
         """Return the nodes that ``top`` may hand sessions to, itself included, children first; not through ``done``."""
-        seen, waiting = {*done}, [top]
-        found = []
+        found, waiting = set(), [top]
         while waiting:
             number = waiting.pop()
-            if number not in seen:
-                seen.add(number)
-                found.append(number)
+            if number not in found and number not in done:
+                found.add(number)
                 waiting.extend(self.children[number])
         return sorted(found)
 
