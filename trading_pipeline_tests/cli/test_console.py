@@ -49,7 +49,7 @@ def test_progress_speaks_again_while_a_step_lasts(heard, monkeypatch):
 
     with console.Progress() as progress:
         progress.say("a step that lasts")
-        assert stream.enough.wait(30)
+        assert stream.enough.wait(120)
 
     assert stream.getvalue().splitlines()[-1].startswith("a step that lasts")
 

@@ -4,7 +4,6 @@ import base64
 import copy
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import date
@@ -36,6 +35,7 @@ from trading_pipeline.domain.strategies import STRATEGIES
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.settings import PREFIX, ResearchSettings
 from trading_pipeline_tests.defs.research_location import research_graph
+from trading_pipeline_tests.processes import DEADLINE, Started
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 ROOT = Path(__file__).parents[2]
@@ -436,7 +436,7 @@ def test_rows_that_were_broken_in_the_table_fail_the_check(graph, computed):
     assert broken.metadata["failing_rows"].value == len(broken.metadata["failing"].records)
 
 
-def test_over_processes_the_same_rows_come_from_several_of_them(fresh_market):
+def test_over_processes_the_same_rows_come_from_several_of_them(fresh_market, tmp_path):
     """As a person runs it: Dagster's own command, the executor chosen by a variable of the environment."""
     home = fresh_market.home
     chosen = {HOME_VARIABLE: str(home.folder.parent), "DAGSTER_HOME": str(home.dagster)}
@@ -444,15 +444,9 @@ def test_over_processes_the_same_rows_come_from_several_of_them(fresh_market):
     location = "trading_pipeline_tests.defs.research_location"
     tags = json.dumps({ASSET_PARTITION_RANGE_START_TAG: "2026", ASSET_PARTITION_RANGE_END_TAG: "2026"})
 
-    done = subprocess.run(
-        [sys.executable, "-m", "dagster", "job", "execute", "-m", location, "-j", "research_history", "--tags", tags],
-        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")} | chosen,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    command = [sys.executable, "-m", "dagster", "job", "execute", "-m", location, "-j", "research_history"]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    done = Started(tmp_path, [*command, "--tags", tags], inherited | chosen, cwd=ROOT).finished(2 * DEADLINE)
 
     assert done.returncode == 0, done.stderr[-3000:]
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:

@@ -72,7 +72,7 @@ def serving(state: Path, **options):
     server.startup = started
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     credentials = simulator.credentials
     try:

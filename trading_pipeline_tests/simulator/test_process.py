@@ -47,7 +47,7 @@ def test_a_found_simulator_can_be_stopped_by_whoever_found_it(tmp_path):
 
     find_simulator(tmp_path).stop()
 
-    assert started.process.wait(15) == 0
+    assert started.process.wait(60) == 0
     assert find_simulator(tmp_path) is None
 
 
@@ -147,7 +147,7 @@ def test_it_ends_when_the_process_that_started_it_ends(tmp_path):
         "print(start_simulator(Path(sys.argv[1]), start=start, watch_parent=True).pid)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=180, check=True
     )
 
     assert int(done.stdout) > 0

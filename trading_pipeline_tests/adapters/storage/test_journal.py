@@ -196,7 +196,7 @@ def test_of_two_processes_that_claim_at_once_one_plan_wins_each_session(path):
     for claimer in claimers:
         claimer.stdin.write("go\n")
         claimer.stdin.flush()
-    answers = [json.loads(claimer.communicate(timeout=60)[0]) for claimer in claimers]
+    answers = [json.loads(claimer.communicate(timeout=180)[0]) for claimer in claimers]
 
     assert answers[0] == answers[1]
     assert len(set(answers[0])) == 60
