@@ -4,6 +4,7 @@ A file that cannot be understood completely is refused with its file and line:
 unknown keys, tests and columns are errors, never ignored.
 """
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -103,8 +104,9 @@ def tables() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yml")))
 
 
+@functools.cache
 def contract(table: str) -> Contract:
-    """Return the contract of a table.
+    """Return the contract of a table; each file is read once.
 
     Raises:
         InvalidContract: there is none, or it cannot be understood.

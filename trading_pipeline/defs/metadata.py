@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -60,8 +61,16 @@ def materialised(
 
 def content_hash(frame: pd.DataFrame) -> str:
     """Return a hash of a frame's columns and values."""
-    values = pd.util.hash_pandas_object(frame.astype(str), index=False).to_numpy()
+    values = pd.util.hash_pandas_object(frame.apply(_hashable), index=False).to_numpy()
     return hashlib.sha256(",".join(frame.columns).encode() + values.tobytes()).hexdigest()[:16]
+
+
+def _hashable(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return dates and decimals as text, each distinct one once; numbers and text are hashed as they are."""
+    if column.dtype != object:
+        return column
+    places, distinct = pd.factorize(column, use_na_sentinel=False)
+    return pd.Series(np.array([str(value) for value in distinct], dtype=object)[places], index=column.index)
 
 
 def table(frame: pd.DataFrame) -> dg.MetadataValue[Any]:
