@@ -39,6 +39,7 @@ def dev(
     with ExitStack() as stack:
         if choice.settings.mode is Mode.SIMULATED:
             _simulator(choice, stack)
+        _create_records(choice)
         notices().print(f"Dagster's UI: http://{LOOPBACK}:{port}   (Ctrl-C stops everything)")
         server = stack.enter_context(_process("dagster-webserver", "-h", LOOPBACK, "-p", str(port), choice=choice))
         daemon = stack.enter_context(_process("dagster-daemon", "run", choice=choice))
@@ -66,6 +67,16 @@ def _simulator(choice: "Choice", stack: ExitStack) -> None:
     control = stack.enter_context(simulator(choice, start))
     if control is not None:
         notices().print(f"The simulator's clock stands at {control.now().isoformat()}")
+
+
+def _create_records(choice: "Choice") -> None:
+    """Create Dagster's databases before two processes would do so at once, of which one then ends with an error."""
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(choice.home.dagster)) as instance:
+        instance.get_runs_count()
+        instance.get_asset_keys()
+        instance.all_instigator_state()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 
@@ -80,6 +81,25 @@ def look(tmp_path_factory):
     if hindrance:
         pytest.skip(hindrance)
     return lambda url: browser.opened_page(url, tmp_path_factory.mktemp("profile"))
+
+
+def test_dagsters_records_are_there_before_two_processes_would_create_them_at_once(tmp_path):
+    from trading_pipeline.adapters.storage.home import home_of
+    from trading_pipeline.cli.dev import _create_records
+    from trading_pipeline.cli.workshop import Choice
+    from trading_pipeline.settings import Settings
+
+    home = home_of(Settings(), tmp_path).prepared()
+
+    _create_records(Choice(Settings(), home))
+
+    found = {}
+    for file in home.dagster.rglob("*.db"):
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            found[file.name] = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert "asset_daemon_asset_evaluations" in found["schedules.db"]
+    assert "runs" in found["runs.db"]
+    assert "event_logs" in found["index.db"]
 
 
 def test_an_analyst_reads_what_a_column_means_in_the_browser(opened, look):
