@@ -34,8 +34,8 @@ from datetime import date
 
 import numpy as np
 import talib
+from naive import NaiveEvaluator
 
-from benchmarks.naive import NaiveEvaluator
 from trading_pipeline.domain.bars import ClosePanel, close_panel
 from trading_pipeline.domain.indicators import Indicator, IndicatorPanel, Smoothing
 from trading_pipeline.domain.sessions import sessions_between
@@ -265,9 +265,7 @@ def large(rounds, sample):
 
 def peak_memory():
     """Return the peak bytes of a process that evaluates the large symphony over 20 years of 300 symbols."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.strategies", "--memory"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, __file__, "--memory"], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
