@@ -1,6 +1,6 @@
 """The few protocols between the steps of the pipeline and the world; six methods each at most."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -44,6 +44,14 @@ class Asset:
     fractionable: bool
 
 
+class AssetCatalog(Protocol):
+    """What may be traded."""
+
+    def assets(self, symbols: Sequence[str]) -> Mapping[str, Asset]:
+        """Return what the broker knows of each symbol; one that it does not know is absent."""
+        ...
+
+
 class MarketData(Protocol):
     """Prices, adjusted for splits and dividends."""
 
@@ -69,10 +77,6 @@ class Broker(Protocol):
         """Return cash and positions as they are now."""
         ...
 
-    def assets(self, symbols: Sequence[str]) -> Mapping[str, Asset]:
-        """Return what the broker knows of each symbol; one that it does not know is absent."""
-        ...
-
     def submit(self, intent: OrderIntent) -> OrderResult:
         """Send an order once; never raises for what the broker or the network did to it."""
         ...
@@ -81,12 +85,24 @@ class Broker(Protocol):
         """Return the order of that id, or None if the broker has never seen it."""
         ...
 
+    def orders(self, since: datetime | None = None) -> Sequence[BrokerOrder]:
+        """Return every order submitted at ``since`` or later, oldest first; without it, those that are still open."""
+        ...
+
     def cancel(self, venue_order_id: str) -> None:
         """Ask for an order to be cancelled; whether it was is read from the order."""
         ...
 
     def executions(self, after: datetime) -> Sequence[Fill]:
         """Return every execution of the account since ``after``, oldest first."""
+        ...
+
+
+class OrderUpdates(Protocol):
+    """A hint that an order of the account changed; what became of it is read from the broker."""
+
+    def wait(self, seconds: float) -> None:
+        """Return when news came since the last call, at the latest after ``seconds``."""
         ...
 
 
@@ -110,8 +126,10 @@ class IntentState(StrEnum):
     """Where an intent stands in our own journal."""
 
     PLANNED = "planned"
+    PARKED = "parked"
     SUBMITTING = "submitting"
     ACKNOWLEDGED = "acknowledged"
+    CANCELLING = "cancelling"
     FILLED = "filled"
     CANCELED = "canceled"
     REJECTED = "rejected"
@@ -121,18 +139,33 @@ class IntentState(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """Tell whether nothing more will happen to the intent."""
-        return self not in {IntentState.PLANNED, IntentState.SUBMITTING, IntentState.ACKNOWLEDGED}
+        return self in _ENDED
+
+
+_ENDED = frozenset(
+    {IntentState.FILLED, IntentState.CANCELED, IntentState.REJECTED, IntentState.EXPIRED, IntentState.ABANDONED}
+)
 
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """The journal's latest word on one intent."""
+    """One line of the journal on one intent.
+
+    ``client_order_id`` names the intent, ``order_id`` the order that the line
+    speaks of: the intent's own id, or that of a later slice. ``recorded_at`` is
+    the broker's instant, as known when the step began; ``written_at`` this
+    machine's, when the line was written. ``mid`` is the middle of the quote,
+    in dollars a share, at which an order was about to be sent.
+    """
 
     client_order_id: str
     plan_id: str
     state: IntentState
     detail: str
     recorded_at: datetime
+    order_id: str
+    written_at: datetime
+    mid: Decimal | None = None
 
 
 class OrderJournal(Protocol):
@@ -149,12 +182,24 @@ class OrderJournal(Protocol):
         """Return the id of the plan that holds the session, if one does."""
         ...
 
-    def record(self, client_order_id: str, state: IntentState, detail: str, at: datetime) -> None:
-        """Append where an intent stands now; durable when this returns."""
+    def record(
+        self,
+        client_order_id: str,
+        state: IntentState,
+        detail: str,
+        at: datetime,
+        order_id: str | None = None,
+        mid: Decimal | None = None,
+    ) -> None:
+        """Append where an intent stands now; durable when this returns. ``order_id`` is its own id where not given."""
         ...
 
     def entries(self, plan_id: str) -> Sequence[JournalEntry]:
         """Return the latest entry of each intent of a plan, in the plan's order."""
+        ...
+
+    def history(self, plan_id: str) -> Sequence[JournalEntry]:
+        """Return every entry of a plan, oldest first."""
         ...
 
 
@@ -173,6 +218,53 @@ class TradingStateStore(Protocol):
         """Persist the state; durable when this returns."""
         ...
 
+    def change(self, change: Callable[[TradingState], TradingState]) -> TradingState:
+        """Replace the state by what ``change`` makes of it, and return that; of two writers at once none is lost."""
+        ...
+
+
+class Severity(StrEnum):
+    """How soon a person should look at an alert."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that a person should know; alerts of one ``key`` are one alert."""
+
+    key: str
+    severity: Severity
+    title: str
+    text: str
+    at: datetime
+
+
+class Notifier(Protocol):
+    """Tells people."""
+
+    def notify(self, alert: Alert) -> bool:
+        """Deliver an alert unless one of its key was delivered before; tell whether it was delivered now."""
+        ...
+
+
+class Metrics(Protocol):
+    """Figures for dashboards and alarms; recording one never fails the work that it measures."""
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Add ``value`` to a counter."""
+        ...
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add an observation, such as a latency in seconds, to a histogram."""
+        ...
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a level, such as the requests that are left of a quota."""
+        ...
+
 
 class Clock(Protocol):
     """Time, as the place where orders are traded sees it."""
@@ -182,5 +274,13 @@ class Clock(Protocol):
         ...
 
     def wait(self, seconds: float) -> None:
-        """Let ``seconds`` pass."""
+        """Let ``seconds`` pass.
+
+        Raises:
+            Interrupted: the process was asked to end.
+        """
+        ...
+
+    def elapsed(self) -> float:
+        """Return seconds since an arbitrary point, by a clock that is never set back."""
         ...

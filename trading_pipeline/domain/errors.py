@@ -5,6 +5,7 @@
     PipelineError
     ├── TransientError            the world is busy: try again later
     │   ├── DependencyUnavailable no answer, a broken answer, or a server error
+    │   │   └── CircuitOpen       it failed so often that it is left alone for a while
     │   └── RateLimited           asked too often; carries when to ask again
     ├── PermanentError            asking again gives the same answer: a person must act
     │   ├── InvalidInput          a file, option or setting is wrong
@@ -15,7 +16,8 @@
     │   └── BrokenContract        a table breaks a promise of its contract
     └── HaltedError               trading is not allowed now
         ├── TradingHalted         the trading state says stop
-        └── OutsideExecutionWindow  the session's window is not now
+        ├── OutsideExecutionWindow  the session's window is not now
+        └── Interrupted           the process was asked to end; what was begun is journalled
 
 Every message says what was found, what was wanted and what to do.
 """
@@ -33,6 +35,10 @@ class TransientError(PipelineError):
 
 class DependencyUnavailable(TransientError):
     """A dependency gave no usable answer: refused, timed out, cut off, 5xx or undecodable."""
+
+
+class CircuitOpen(DependencyUnavailable):
+    """A dependency failed so often that it is not asked for a while; nothing was sent."""
 
 
 class RateLimited(TransientError):
@@ -87,3 +93,7 @@ class TradingHalted(HaltedError):
 
 class OutsideExecutionWindow(HaltedError):
     """Orders of this session may not be placed at this instant."""
+
+
+class Interrupted(HaltedError):
+    """The process was asked to end: what had begun was finished and journalled, the rest was not begun."""

@@ -127,13 +127,31 @@ class Accepted:
     order: BrokerOrder
 
 
+class Refusal(StrEnum):
+    """Why a venue refused an order, as far as it decides what is done next."""
+
+    BUYING_POWER = "buying power"
+    HELD_SHARES = "held shares"
+    NOT_FRACTIONABLE = "not fractionable"
+    NOT_TRADABLE = "not tradable"
+    HALTED = "halted"
+    OPPOSITE_ORDER = "opposite order"
+    OTHER = "other"
+
+
 @dataclass(frozen=True)
 class Rejected:
-    """The venue refused the order for good; ``code`` is its own code, ``reason`` its words."""
+    """The venue refused the order, so that there is none; ``code`` is its own code, ``reason`` its words.
+
+    ``available`` is what the venue says there is: dollars where buying power
+    was too small, shares where too few are free; None where it does not say.
+    """
 
     client_order_id: str
     code: str
     reason: str
+    refusal: Refusal = Refusal.OTHER
+    available: Decimal | None = None
 
 
 @dataclass(frozen=True)
