@@ -123,13 +123,18 @@ class PlanStore(Protocol):
 
 
 class IntentState(StrEnum):
-    """Where an intent stands in our own journal."""
+    """Where an intent stands in our own journal.
+
+    PARKED waits until its symbol may be traded; REPRICING and CANCELLING have
+    asked for their order to be cancelled, the former to send the rest anew.
+    """
 
     PLANNED = "planned"
     PARKED = "parked"
     SUBMITTING = "submitting"
     ACKNOWLEDGED = "acknowledged"
     CANCELLING = "cancelling"
+    REPRICING = "repricing"
     FILLED = "filled"
     CANCELED = "canceled"
     REJECTED = "rejected"
@@ -155,7 +160,8 @@ class JournalEntry:
     speaks of: the intent's own id, or that of a later slice. ``recorded_at`` is
     the broker's instant, as known when the step began; ``written_at`` this
     machine's, when the line was written. ``mid`` is the middle of the quote,
-    in dollars a share, at which an order was about to be sent.
+    in dollars a share, at which an order was about to be sent. ``number``
+    counts the lines of the journal.
     """
 
     client_order_id: str
@@ -166,6 +172,21 @@ class JournalEntry:
     order_id: str
     written_at: datetime
     mid: Decimal | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a line of the journal says beside the state.
+
+    ``order_id`` is the order it speaks of, ``mid`` the middle of the quote at
+    which that was about to be sent, in dollars a share. With ``expecting`` the
+    line is written only while that is still the intent's latest entry.
+    """
+
+    order_id: str
+    mid: Decimal | None = None
+    expecting: JournalEntry | None = None
 
 
 class OrderJournal(Protocol):
@@ -183,15 +204,13 @@ class OrderJournal(Protocol):
         ...
 
     def record(
-        self,
-        client_order_id: str,
-        state: IntentState,
-        detail: str,
-        at: datetime,
-        order_id: str | None = None,
-        mid: Decimal | None = None,
-    ) -> None:
-        """Append where an intent stands now; durable when this returns. ``order_id`` is its own id where not given."""
+        self, client_order_id: str, state: IntentState, detail: str, at: datetime, attempt: Attempt | None = None
+    ) -> bool:
+        """Append where an intent stands now; durable when this returns.
+
+        Without an ``attempt`` the line speaks of the order that bears the intent's own id. Tells whether the line
+        was written, which it is not where another came after the one that was expected.
+        """
         ...
 
     def entries(self, plan_id: str) -> Sequence[JournalEntry]:
@@ -200,6 +219,10 @@ class OrderJournal(Protocol):
 
     def history(self, plan_id: str) -> Sequence[JournalEntry]:
         """Return every entry of a plan, oldest first."""
+        ...
+
+    def unfinished(self) -> Sequence[JournalEntry]:
+        """Return the latest entry of each intent, of whichever plan, that has not ended."""
         ...
 
 

@@ -22,6 +22,7 @@ from trading_pipeline.domain.orders import (
     OrderStatus,
     OrderType,
     Plan,
+    Refusal,
     Rejected,
     Side,
     TimeInForce,
@@ -91,8 +92,12 @@ class TurnedClock:
         return self.instant
 
     def wait(self, seconds: float) -> None:
-        self.waits.append(seconds)
+        if seconds:
+            self.waits.append(seconds)
         self.instant += timedelta(seconds=seconds)
+
+    def elapsed(self) -> float:
+        return self.instant.timestamp()
 
 
 @dataclass
@@ -104,6 +109,10 @@ class HeldTradingState:
 
     def write(self, state: TradingState) -> None:
         self.state = state
+
+    def change(self, change: Callable[[TradingState], TradingState]) -> TradingState:
+        self.state = change(self.state)
+        return self.state
 
 
 class Step(NamedTuple):
@@ -123,7 +132,8 @@ class ScriptedBroker:
 
     An order takes the next of its symbol's ``steps`` at each reading and stays at the last. A submission takes the
     next of its symbol's ``answers``: ``accept`` when there is none left; ``lose`` accepts it and ``drop`` ignores it,
-    both without an answer; ``late`` is seen by nobody before the fifth question; ``reject`` refuses it.
+    both without an answer; ``late`` is seen by nobody before the fifth question; ``reject`` refuses it, and so does
+    a :class:`Refusal` or a whole :class:`Rejected`. A list of all orders is a question about each.
     """
 
     def __init__(self, cash="10000", held: Mapping[str, str] | None = None, account=ACCOUNT) -> None:
@@ -132,9 +142,9 @@ class ScriptedBroker:
         self.shares = defaultdict(Decimal, {symbol: Decimal(count) for symbol, count in (held or {}).items()})
         self.blocked = ""
         self.steps: dict[str, Sequence[Step]] = {}
-        self.answers: dict[str, list[str]] = defaultdict(list)
+        self.answers: dict[str, list[str | Refusal | Rejected]] = defaultdict(list)
         self.deaf_to_cancels = False
-        self.orders: dict[str, BrokerOrder] = {}
+        self.known: dict[str, BrokerOrder] = {}
         self.sent: list[OrderIntent] = []
         self.cancelled: list[str] = []
         self.fills: list[Fill] = []
@@ -150,10 +160,12 @@ class ScriptedBroker:
 
     def submit(self, intent: OrderIntent) -> OrderResult:
         self.sent.append(intent)
-        known = self.orders.get(intent.client_order_id)
+        known = self.known.get(intent.client_order_id)
         if known is not None:
             return Accepted(known)
         answer = self.answers[intent.symbol].pop(0) if self.answers[intent.symbol] else "accept"
+        if isinstance(answer, (Refusal, Rejected)):
+            return self._refused(intent, answer)
         if answer == "drop":
             return Unknown(intent.client_order_id, "connection refused")
         if answer == "reject" or not self._covers(intent):
@@ -164,28 +176,38 @@ class ScriptedBroker:
         order = self._taken(intent)
         return Accepted(order) if answer == "accept" else Unknown(intent.client_order_id, "read timed out")
 
+    def _refused(self, intent: OrderIntent, answer: Refusal | Rejected) -> Rejected:
+        if isinstance(answer, Rejected):
+            return replace(answer, client_order_id=intent.client_order_id)
+        return Rejected(intent.client_order_id, "40310000", f"refused: {answer}", answer)
+
+    def orders(self, since: datetime | None = None) -> Sequence[BrokerOrder]:
+        if since is None:
+            return [order for order in self.known.values() if not order.status.is_terminal]
+        return [order for name in [*self.known, *self._late] if (order := self.order(name)) is not None]
+
     def order(self, client_order_id: str) -> BrokerOrder | None:
         intent, questions = self._late.pop(client_order_id, (None, 0))
         if intent is not None and questions:
             self._late[client_order_id] = (intent, questions - 1)
-        elif intent is not None and client_order_id not in self.orders and self._covers(intent):
+        elif intent is not None and client_order_id not in self.known and self._covers(intent):
             self._taken(intent)
-        if client_order_id in self.orders and self._next[client_order_id]:
+        if client_order_id in self.known and self._next[client_order_id]:
             self._move(client_order_id, self._next[client_order_id].pop(0))
-        return self.orders.get(client_order_id)
+        return self.known.get(client_order_id)
 
     def cancel(self, venue_order_id: str) -> None:
         self.cancelled.append(venue_order_id)
         name = venue_order_id.removeprefix("venue-")
         if not self.deaf_to_cancels:
-            done = self.orders[name].filled_quantity / self.orders[name].quantity
+            done = self.known[name].filled_quantity / self.known[name].quantity
             self._next[name] = [Step(OrderStatus.PENDING_CANCEL, str(done)), Step(OrderStatus.CANCELED, str(done))]
 
     def executions(self, after: datetime) -> Sequence[Fill]:
         return [fill for fill in self.fills if fill.filled_at >= after]
 
     def _covers(self, intent: OrderIntent) -> bool:
-        working = [order for order in self.orders.values() if not order.status.is_terminal]
+        working = [order for order in self.known.values() if not order.status.is_terminal]
         if intent.side is Side.SELL:
             bound = sum(o.quantity - o.filled_quantity for o in working if o.symbol == intent.symbol)
             return intent.quantity <= self.shares[intent.symbol] - bound
@@ -194,7 +216,7 @@ class ScriptedBroker:
 
     def _taken(self, intent: OrderIntent) -> BrokerOrder:
         name = intent.client_order_id
-        self.orders[name] = BrokerOrder(
+        self.known[name] = BrokerOrder(
             client_order_id=name,
             venue_order_id=f"venue-{name}",
             symbol=intent.symbol,
@@ -207,16 +229,16 @@ class ScriptedBroker:
             submitted_at=INSIDE_WINDOW,
         )
         self._next[name] = list(self.steps.get(intent.symbol, (WORKING, FILLED)))
-        return self.orders[name]
+        return self.known[name]
 
     def _move(self, name: str, step: Step) -> None:
-        before = self.orders[name]
+        before = self.known[name]
         filled = before.quantity * Decimal(step.filled)
         more = filled - before.filled_quantity
         if more:
             self._book(before, more)
         price = _price(before) if filled else None
-        self.orders[name] = replace(before, status=step.status, filled_quantity=filled, average_price=price)
+        self.known[name] = replace(before, status=step.status, filled_quantity=filled, average_price=price)
 
     def _book(self, order: BrokerOrder, quantity: Decimal) -> None:
         sign = 1 if order.side is Side.BUY else -1
@@ -318,6 +340,7 @@ RULES = ExecutionRules(
     first_poll=0.5,
     longest_poll=2.0,
     marketable_offset=Decimal("0.001"),
+    quote_age=timedelta(hours=8),
 )
 PRICES = dict.fromkeys(("TLT", "SPY", "QQQ", "GLD"), "100")
 

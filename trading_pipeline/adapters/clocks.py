@@ -1,37 +1,60 @@
-"""Clocks: the machine's, and the broker's."""
+"""Clocks: the machine's, and the broker's; and being asked to end."""
 
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from trading_pipeline.adapters.alpaca import translation
+from trading_pipeline.domain.errors import Interrupted
 
 if TYPE_CHECKING:
     from trading_pipeline.adapters.alpaca.transport import Api
 
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class WallClock:
     """The machine's own clock."""
+
+    def __init__(self, ending: threading.Event | None = None) -> None:
+        """Wait no longer than until ``ending`` is set."""
+        self._ending = ending or threading.Event()
 
     def now(self) -> datetime:
         """Return the UTC instant."""
         return datetime.now(UTC)  # noqa: TID251 - the one place where the machine's time is read
 
     def wait(self, seconds: float) -> None:
-        """Let ``seconds`` pass; none where it is negative."""
-        time.sleep(max(0.0, seconds))  # noqa: TID251 - the one place where the program sleeps
+        """Let ``seconds`` pass; none where it is negative.
+
+        Raises:
+            Interrupted: the process was asked to end, before or meanwhile.
+        """
+        if self._ending.wait(max(0.0, seconds)):
+            raise Interrupted("the process was asked to end; what was begun is journalled and is taken up by the next")
+
+    def elapsed(self) -> float:
+        """Return seconds since an arbitrary point, by a clock that is never set back."""
+        return time.monotonic()
 
 
 class BrokerClock:
     """The time by which the broker trades: asked for anew at each call, never remembered.
 
     A clock that the simulator steps, or one that runs ahead of this machine,
-    is then the clock of everything that is decided by it.
+    is then the clock of everything that is decided by it. Waiting takes the
+    machine's time.
     """
 
-    def __init__(self, trading: "Api") -> None:
-        """Take the trading API whose ``/clock`` is asked."""
+    def __init__(self, trading: "Api", wall: WallClock | None = None) -> None:
+        """Take the trading API whose ``/clock`` is asked, and the clock by which is waited."""
         self._trading = trading
+        self._wall = wall or WallClock()
 
     def now(self) -> datetime:
         """Return the broker's UTC instant.
@@ -43,5 +66,32 @@ class BrokerClock:
         return translation.broker_time(self._trading.get("/clock"))
 
     def wait(self, seconds: float) -> None:
-        """Let ``seconds`` of the machine's time pass."""
-        WallClock().wait(seconds)
+        """Let ``seconds`` of the machine's time pass; raises as :meth:`WallClock.wait`."""
+        self._wall.wait(seconds)
+
+    def elapsed(self) -> float:
+        """Return seconds of the machine's time since an arbitrary point."""
+        return self._wall.elapsed()
+
+
+@contextmanager
+def ended_by_signal(ending: threading.Event) -> Iterator[None]:
+    """Set ``ending`` when the process is asked to end (SIGTERM, SIGINT), instead of ending it at once.
+
+    Inside the block every wait raises :class:`Interrupted` from then on, so
+    that work ends where nothing is half done. Only the main thread may receive
+    signals: in any other the block changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        ending.set()
+
+    before = {number: signal.signal(number, end) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

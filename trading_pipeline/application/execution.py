@@ -1,114 +1,81 @@
 """The submit loop: claim the plan, sell, buy from the cash that is there, wait for every order to end.
 
 Whoever runs it again, after a crash or beside another, repeats the same ids
-and asks the broker before sending, so that an intent is at most one order.
+and asks the broker before sending, so that an intent is never two orders at
+once. The steps: :mod:`sizing <trading_pipeline.application.sizing>` (what is
+sent now), :mod:`submission <trading_pipeline.application.submission>` (one
+order on its way), :mod:`working <trading_pipeline.application.working>`
+(orders at the broker), :mod:`settling <trading_pipeline.application.settling>`
+(what is left when the session is over).
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from decimal import ROUND_UP, Decimal
-from typing import TYPE_CHECKING, assert_never
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
 
+from trading_pipeline.application import opposites
+from trading_pipeline.application.settling import settle
+from trading_pipeline.application.sizing import Later, Never, Order, Pricing, Sized, sized
+from trading_pipeline.application.submission import acknowledged, rested_unsent, submitted
+from trading_pipeline.application.venue import (
+    ZERO,
+    Desk,
+    ExecutionRules,
+    Pursuit,
+    Venue,
+    dollars,
+    refuse_untimely,
+)
+from trading_pipeline.application.working import ended, listed, rested, wants_more
 from trading_pipeline.domain import sessions
-from trading_pipeline.domain.errors import (
-    DataError,
-    OutsideExecutionWindow,
-    RequestRefused,
-    TradingHalted,
-    TransientError,
-)
+from trading_pipeline.domain.errors import DataError, TradingHalted
 from trading_pipeline.domain.fills import Fill
-from trading_pipeline.domain.instruments import CENT, QUANTITY_STEP, WHOLE_SHARE, round_price, round_quantity
-from trading_pipeline.domain.orders import (
-    Accepted,
-    BrokerOrder,
-    OrderIntent,
-    OrderStatus,
-    Plan,
-    Rejected,
-    Side,
-    Unknown,
-)
+from trading_pipeline.domain.orders import BrokerOrder, OrderIntent, Plan, Side
 from trading_pipeline.domain.portfolio import Portfolio
-from trading_pipeline.ports import (
-    Broker,
-    Clock,
-    IntentState,
-    JournalEntry,
-    MarketData,
-    OrderJournal,
-    PlanStore,
-    Quote,
-    TradingStateStore,
-)
+from trading_pipeline.ports import IntentState, JournalEntry, OrderJournal, PlanStore, Quote
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_SENDS = 2
-MOST_QUESTIONS = 4
-# Alpaca sets up to 4 % more than the quote aside for a buy without a limit, and refuses buys below a dollar.
-MARKET_ORDER_MARGIN = Decimal("1.05")
-SMALLEST_BUY = Decimal(1)
-ENDED = {
-    OrderStatus.FILLED: IntentState.FILLED,
-    OrderStatus.CANCELED: IntentState.CANCELED,
-    OrderStatus.EXPIRED: IntentState.EXPIRED,
-    OrderStatus.REJECTED: IntentState.REJECTED,
-    OrderStatus.REPLACED: IntentState.CANCELED,
-}
+__all__ = [
+    "ExecutionReport",
+    "ExecutionRules",
+    "Venue",
+    "execute",
+    "fills_to_frame",
+    "plan_in_force",
+    "report",
+    "settle",
+]
 
-
-@dataclass(frozen=True)
-class ExecutionRules:
-    """How orders are placed.
-
-    Attributes:
-        opens_after: time after the open from which orders may be placed.
-        closes_before: time before the close until which they may.
-        order_timeout: seconds after which a working order is cancelled.
-        first_poll: seconds before an order is first asked for.
-        longest_poll: longest pause between two questions, in seconds.
-        marketable_offset: how far beyond the quote a limit is placed (fraction of it).
-    """
-
-    opens_after: timedelta
-    closes_before: timedelta
-    order_timeout: float
-    first_poll: float
-    longest_poll: float
-    marketable_offset: Decimal
-
-    def window(self, session: date) -> sessions.ExecutionWindow:
-        """Return the part of ``session`` in which orders may be placed."""
-        return sessions.execution_window(session, self.opens_after, self.closes_before)
-
-
-@dataclass(frozen=True)
-class Venue:
-    """Everything of the world that the submit loop needs."""
-
-    broker: Broker
-    market_data: MarketData
-    journal: OrderJournal
-    trading_state: TradingStateStore
-    clock: Clock
+# A buy that cash does not cover yet waits this part of the time limit for the sales that are not over.
+WAIT_FOR_SALES = 0.5
+_UNSENT = frozenset({IntentState.PLANNED, IntentState.PARKED})
 
 
 @dataclass(frozen=True)
 class ExecutionReport:
-    """How every intent of a plan ended, and the executions that belong to it."""
+    """How every intent of a plan ended, its orders at the broker, and the executions that belong to them."""
 
     plan: Plan
     entries: tuple[JournalEntry, ...]
-    fills: tuple[Fill, ...]
+    orders: tuple[BrokerOrder, ...] = ()
+    fills: tuple[Fill, ...] = ()
+    intents_by_order: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unresolved(self) -> tuple[JournalEntry, ...]:
         """Intents whose fate is not known yet."""
         return tuple(entry for entry in self.entries if not entry.state.is_terminal)
+
+    @property
+    def refused(self) -> tuple[JournalEntry, ...]:
+        """Intents that the venue rejected or that were given up."""
+        return tuple(e for e in self.entries if e.state in {IntentState.REJECTED, IntentState.ABANDONED})
 
 
 def plan_in_force(plans: PlanStore, journal: OrderJournal, account_number: str, session: date) -> Plan | None:
@@ -130,44 +97,68 @@ def plan_in_force(plans: PlanStore, journal: OrderJournal, account_number: str, 
 def execute(plan: Plan, venue: Venue, rules: ExecutionRules) -> ExecutionReport:
     """Bring every intent of ``plan`` to its end and report what was executed.
 
-    An intent whose fate cannot be told in time stays open in the report; the
-    next call asks for it again. After an error the next call goes on where
-    this one stopped.
+    An intent whose fate cannot be told in time, or whose symbol cannot be
+    traded now, stays open in the report; the next call asks for it again.
+    After an error the next call goes on where this one stopped.
 
     Raises:
         OutsideExecutionWindow: the plan is hypothetical, or its window is not now or ended meanwhile.
         TradingHalted: the trading state or the broker allows no orders, or the account is not the plan's.
+        Interrupted: the process was asked to end; what was on its way was finished.
         DataError: another plan of the same session was executed first.
         TransientError: the broker or the market data gave no usable answer.
         PermanentError: the broker refused to answer.
     """
     now = venue.clock.now()
-    _refuse_untimely(plan, rules, now)
+    refuse_untimely(plan, rules, now)
     _claim(plan, venue.journal, now)
-    for side in (Side.SELL, Side.BUY):
-        _execute_side(side, plan, venue, rules)
-    return report(plan, venue)
+    settle(venue, rules, now)
+    claimed_at = min((entry.recorded_at for entry in venue.journal.history(plan.plan_id)), default=now)
+    desk = Desk(plan, venue, rules, claimed_at, now)
+    with ThreadPoolExecutor(rules.orders_in_flight, "orders") as senders:
+        for side in (Side.SELL, Side.BUY):
+            _work_off(side, desk, senders)
+    return report(plan, venue, rules)
 
 
-def report(plan: Plan, venue: Venue) -> ExecutionReport:
-    """Return where every intent of ``plan`` stands, and its executions so far."""
-    ours = {order.client_order_id for order in plan.orders}
-    executions = venue.broker.executions(sessions.open_of(plan.execution_session)) if ours else ()
-    fills = tuple(fill for fill in executions if fill.client_order_id in ours)
-    return ExecutionReport(plan, tuple(venue.journal.entries(plan.plan_id)), fills)
+def report(plan: Plan, venue: Venue, rules: ExecutionRules | None = None) -> ExecutionReport:
+    """Return where every intent of ``plan`` stands, its orders, and their executions.
+
+    With ``rules`` it waits until the executions account for what the orders say
+    is filled, as long as an order may take: a broker may tell of the one before the other.
+    """
+    entries = tuple(venue.journal.entries(plan.plan_id))
+    intents = {entry.order_id: entry.client_order_id for entry in venue.journal.history(plan.plan_id)}
+    if not intents:
+        return ExecutionReport(plan, entries)
+    since = sessions.open_of(plan.execution_session)
+    orders = tuple(order for order in venue.broker.orders(since) if order.client_order_id in intents)
+    wanted = sum((order.filled_quantity for order in orders), ZERO)
+    fills = _executions(plan, venue, intents)
+    if rules is not None:
+        fills = _awaited_executions(fills, wanted, plan, venue, rules, intents)
+    return ExecutionReport(plan, entries, orders, fills, intents)
 
 
-def _refuse_untimely(plan: Plan, rules: ExecutionRules, now: datetime) -> None:
-    if plan.hypothetical:
-        raise OutsideExecutionWindow(
-            f"plan {plan.plan_id} is hypothetical (made in a backfill or after its window): it can never be executed"
-        )
-    window = rules.window(plan.execution_session)
-    if not window.contains(now):
-        raise OutsideExecutionWindow(
-            f"orders of session {plan.session} may be placed from {window.start.isoformat()} to "
-            f"{window.end.isoformat()}, now is {now.isoformat()}; a session whose window is over is never traded"
-        )
+def _executions(plan: Plan, venue: Venue, ours: Mapping[str, str]) -> tuple[Fill, ...]:
+    executions = venue.broker.executions(sessions.open_of(plan.execution_session))
+    return tuple(fill for fill in executions if fill.client_order_id in ours)
+
+
+def _awaited_executions(
+    fills: tuple[Fill, ...],
+    wanted: Decimal,
+    plan: Plan,
+    venue: Venue,
+    rules: ExecutionRules,
+    ours: Mapping[str, str],
+) -> tuple[Fill, ...]:
+    deadline, pause = venue.clock.elapsed() + rules.order_timeout, rules.first_poll
+    while sum((fill.quantity for fill in fills), ZERO) < wanted and venue.clock.elapsed() < deadline:
+        venue.clock.wait(pause)
+        pause = min(pause * 2, rules.longest_poll)
+        fills = _executions(plan, venue, ours)
+    return fills
 
 
 def _claim(plan: Plan, journal: OrderJournal, now: datetime) -> None:
@@ -176,98 +167,80 @@ def _claim(plan: Plan, journal: OrderJournal, now: datetime) -> None:
         raise DataError(f"plan {holder} of session {plan.session} is being executed; plan {plan.plan_id} came too late")
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """The intents of one side that are not over, by id, and where each stood when, at ``now``, the side began."""
-
-    plan: Plan
-    venue: Venue
-    rules: ExecutionRules
-    now: datetime
-    states: Mapping[str, IntentState]
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """An intent as it was sent; ``order`` is None while the broker shows none of its id."""
-
-    intent: OrderIntent
-    order: BrokerOrder | None = None
-
-    @property
-    def still_binds(self) -> Decimal:
-        """Dollars that the rest of a buy may yet take."""
-        open_shares = Decimal(0) if self.is_over else self._shares - self._filled
-        return self._dollars(open_shares)
-
-    @property
-    def binds_in_all(self) -> Decimal:
-        """Dollars that a buy has taken and may yet take."""
-        return self._dollars(self._filled if self.is_over else self._shares)
-
-    @property
-    def is_over(self) -> bool:
-        return self.order is not None and self.order.status.is_terminal
-
-    @property
-    def _shares(self) -> Decimal:
-        return self.intent.quantity if self.order is None else self.order.quantity
-
-    @property
-    def _filled(self) -> Decimal:
-        return Decimal(0) if self.order is None else self.order.filled_quantity
-
-    def _dollars(self, shares: Decimal) -> Decimal:
-        if self.intent.side is Side.SELL:
-            return Decimal(0)
-        limit = None if self.order is None else self.order.limit_price
-        return (shares * (limit or _highest_price(self.intent))).quantize(CENT, ROUND_UP)
+def _work_off(side: Side, desk: Desk, senders: ThreadPoolExecutor) -> None:
+    """Bring the intents of one side to rest: those sent by an earlier run first, then the others, then their rests."""
+    pursuits = [ended(pursuit, desk) for pursuit in _taken_up(side, desk)]
+    working: Sequence[Pursuit] = [pursuit for pursuit in pursuits if pursuit.is_working and not pursuit.in_doubt]
+    unsent = [pursuit for pursuit in pursuits if pursuit.last is None or pursuit.in_doubt or wants_more(pursuit, desk)]
+    while working or unsent:
+        # What an earlier order took is part of the portfolio by which the next are sized.
+        resting = rested(working, desk)
+        unsettled = [pursuit for pursuit in resting if pursuit.is_working]
+        unsent += [pursuit for pursuit in resting if not pursuit.is_working and wants_more(pursuit, desk)]
+        working, unsent = _placed(unsent, unsettled, desk, senders), []
 
 
-def _execute_side(side: Side, plan: Plan, venue: Venue, rules: ExecutionRules) -> None:
-    states = _states(plan, venue.journal)
+def _taken_up(side: Side, desk: Desk) -> Sequence[Pursuit]:
+    """Return the intents of one side that are not over, with the orders that the broker has of them."""
+    plan, journal = desk.plan, desk.venue.journal
+    states = {entry.client_order_id: entry.state for entry in journal.entries(plan.plan_id)}
     intents = [order for order in plan.orders if order.side is side and not states[order.client_order_id].is_terminal]
     if not intents:
-        return
-    batch = _Batch(plan, venue, rules, venue.clock.now(), states)
-    # Orders of an earlier run come to rest before anything is sized: what they took is then part of the portfolio.
-    adopted = _adopted(intents, batch)
-    unsettled = _wait_for(adopted, batch)
-    known = {sent.intent.client_order_id for sent in adopted}
-    unsent = [intent for intent in intents if intent.client_order_id not in known]
-    if unsent:
-        _wait_for(_placed(unsent, unsettled, batch), batch)
+        return []
+    sent = {entry.order_id: entry.state for entry in journal.history(plan.plan_id) if entry.state not in _UNSENT}
+    orders = listed(desk)
+    return [_adopted(intent, states[intent.client_order_id], sent, orders, desk) for intent in intents]
 
 
-def _states(plan: Plan, journal: OrderJournal) -> Mapping[str, IntentState]:
-    return {entry.client_order_id: entry.state for entry in journal.entries(plan.plan_id)}
+def _adopted(
+    intent: OrderIntent,
+    state: IntentState,
+    sent: Mapping[str, IntentState],
+    orders: Mapping[str, BrokerOrder],
+    desk: Desk,
+) -> Pursuit:
+    pursuit = Pursuit(intent, desk.plan.account_number, desk.plan.plan_id)
+    while (found := orders.get(pursuit.next_id)) is not None:
+        pursuit = _with(found, pursuit, sent.get(found.client_order_id), desk)
+    in_doubt = state is IntentState.SUBMITTING and sent.get(pursuit.next_id) is IntentState.SUBMITTING
+    repricing = pursuit.repricing or state is IntentState.REPRICING
+    return replace(pursuit, in_doubt=in_doubt, repricing=repricing)
 
 
-def _adopted(intents: Sequence[OrderIntent], batch: _Batch) -> Sequence[_Sent]:
-    seen = [_seen_now(_Sent(intent), batch) for intent in intents]
-    return [sent for sent in seen if sent.order is not None]
+def _with(found: BrokerOrder, pursuit: Pursuit, state: IntentState | None, desk: Desk) -> Pursuit:
+    if state is None:
+        # No line of the journal knows of it, so the journal was lost; a cancel that comes, or came, was ours as well.
+        desk.record(pursuit.intent, IntentState.REPRICING, "found at the broker, not journalled", found.client_order_id)
+        return replace(pursuit, orders=(*pursuit.orders, found), repricing=True)
+    if state is IntentState.SUBMITTING:
+        return acknowledged(pursuit, found, desk)
+    return replace(pursuit, orders=(*pursuit.orders, found))
 
 
-def _placed(intents: Sequence[OrderIntent], unsettled: Sequence[_Sent], batch: _Batch) -> Sequence[_Sent]:
-    _refuse_untimely(batch.plan, batch.rules, batch.venue.clock.now())
-    portfolio = batch.venue.broker.portfolio()
-    _refuse_halted(portfolio, batch)
-    quotes = batch.venue.market_data.quotes([intent.symbol for intent in intents])
-    cash = portfolio.cash - sum((sent.still_binds for sent in unsettled), Decimal(0))
-    working = []
-    for intent in intents:
-        sent = _place(intent, quotes.get(intent.symbol), replace(portfolio, cash=cash), batch)
-        if sent is not None:
-            working.append(sent)
-            cash -= sent.binds_in_all
-    return working
+def _placed(
+    pursuits: Sequence[Pursuit], unsettled: Sequence[Pursuit], desk: Desk, senders: ThreadPoolExecutor
+) -> Sequence[Pursuit]:
+    """Send what is not sent of ``pursuits`` and return those that then work; ``unsettled`` ones may yet take cash."""
+    if not pursuits:
+        return []
+    desk = replace(desk, now=desk.venue.clock.now())
+    refuse_untimely(desk.plan, desk.rules, desk.now)
+    held_back = desk.held_back(pursuits[0].intent.side)
+    portfolio = desk.venue.broker.portfolio()
+    _refuse_blocked(portfolio, desk)
+    opposed = {} if held_back else opposites.opposed(pursuits, desk)
+    waiting = {pursuit.intent.symbol: held_back or opposed.get(pursuit.intent.symbol, "") for pursuit in pursuits}
+    quotes = desk.venue.market_data.quotes([pursuit.intent.symbol for pursuit in pursuits])
+    cash = portfolio.cash - sum((pursuit.still_binds for pursuit in unsettled), ZERO)
+    decided = _decided(pursuits, quotes, replace(portfolio, cash=cash), waiting, desk)
+    # What is bound to this thread's log lines (session, run) is bound to those of the senders as well.
+    contexts = [copy_context() for _ in decided]
+    results = senders.map(lambda context, pair: context.run(_carried_out, *pair, desk), contexts, decided)
+    return [pursuit for pursuit in results if pursuit.is_working]
 
 
-def _refuse_halted(portfolio: Portfolio, batch: _Batch) -> None:
-    state, wanted = batch.venue.trading_state.read(), batch.plan.account_number
-    left = f"what was not yet sent of plan {batch.plan.plan_id} stays unsent"
-    if not state.allows_trading:
-        raise TradingHalted(f"trading is {state.mode}: {state.reason or 'no reason given'}; {left}")
+def _refuse_blocked(portfolio: Portfolio, desk: Desk) -> None:
+    left, wanted = f"what was not yet sent of plan {desk.plan.plan_id} stays unsent", desk.plan.account_number
     if portfolio.blocked:
         raise TradingHalted(f"the broker blocks the account: {portfolio.blocked}; {left}")
     if portfolio.account_number != wanted:
@@ -275,160 +248,75 @@ def _refuse_halted(portfolio: Portfolio, batch: _Batch) -> None:
         raise TradingHalted(f"the plan is of account {wanted}, the broker answers for {found}; {left}: check the keys")
 
 
-def _place(intent: OrderIntent, quote: Quote | None, portfolio: Portfolio, batch: _Batch) -> _Sent | None:
-    sized = _sized(intent, quote, portfolio, batch.rules.marketable_offset)
-    if isinstance(sized, OrderIntent):
-        return _sent(sized, batch)
-    # Read anew, since a run beside this one may be about to send it: what is over can no longer be adopted.
-    state = _states(batch.plan, batch.venue.journal)[intent.client_order_id]
-    if state is IntentState.PLANNED:
-        _record(intent, IntentState.ABANDONED, sized, batch)
-    if state is IntentState.PLANNED or state.is_terminal:
-        return None
-    # It was sent before and may yet turn up: it is watched, and its cash stays bound.
-    _record(intent, IntentState.SUBMITTING, f"sent before, not seen at the broker, not sent again: {sized}", batch)
-    return _Sent(intent)
+def _decided(
+    pursuits: Sequence[Pursuit],
+    quotes: Mapping[str, Quote],
+    portfolio: Portfolio,
+    waiting: Mapping[str, str],
+    desk: Desk,
+) -> Sequence[tuple[Pursuit, Sized]]:
+    """Decide on one after the other, in the plan's order: cash that one takes is not there for the next."""
+    decided, sales = [], _open_sales(desk)
+    for pursuit in pursuits:
+        symbol = pursuit.intent.symbol
+        outcome = _timely(waiting[symbol], desk)
+        if outcome is None:
+            wanted = replace(pursuit.intent, quantity=pursuit.remaining)
+            outcome = sized(wanted, quotes.get(symbol), portfolio, _pricing(pursuit, desk))
+            outcome = _after_sales(outcome, wanted, sales)
+        if isinstance(outcome, Order) and outcome.intent.side is Side.BUY:
+            taken = dollars(outcome.intent.quantity, outcome.intent.limit_price, outcome.intent)
+            portfolio = replace(portfolio, cash=portfolio.cash - taken)
+        elif pursuit.in_doubt:
+            # It was sent, at the collar at most, and may take that much.
+            bound = dollars(pursuit.remaining, pursuit.intent.limit_price, pursuit.intent)
+            pursuit = replace(pursuit, binds=bound)  # noqa: PLW2901 - the same pursuit, with what it may take
+            portfolio = replace(portfolio, cash=portfolio.cash - pursuit.still_binds)
+        decided.append((pursuit, outcome))
+    return decided
 
 
-def _sized(intent: OrderIntent, quote: Quote | None, portfolio: Portfolio, offset: Decimal) -> OrderIntent | str:
-    """Return the order to be sent, or why there is none."""
-    priced = _priced(intent, quote, offset)
-    if isinstance(priced, str):
-        return priced
-    return _affordable(priced, portfolio.cash) if priced.side is Side.BUY else _held(priced, portfolio)
+def _timely(waiting: str, desk: Desk) -> Sized | None:
+    limit = desk.rules.time_limit
+    if desk.now - desk.claimed_at > limit:
+        minutes = limit.total_seconds() / 60
+        return Never(f"the time limit of {minutes:g} minutes since the plan was journalled is over")
+    return Later(waiting) if waiting else None
 
 
-def _priced(intent: OrderIntent, quote: Quote | None, offset: Decimal) -> OrderIntent | str:
-    # The plan's limit is the collar; the order goes just beyond the quote, so that no more cash is bound than needed.
-    if intent.limit_price is None:
-        return intent
-    side = None if quote is None else quote.ask if intent.side is Side.BUY else quote.bid
-    if not side:
-        return f"no quote for {intent.symbol}"
-    if intent.side is Side.BUY:
-        limit = min(round_price(side * (1 + offset), up=True), intent.limit_price)
-        beyond = side > intent.limit_price
-    else:
-        limit = max(round_price(side * (1 - offset), up=False), intent.limit_price)
-        beyond = side < intent.limit_price
-    if beyond:
-        return f"quoted at {side}, beyond the collar at {intent.limit_price}"
-    return replace(intent, limit_price=limit)
+def _pricing(pursuit: Pursuit, desk: Desk) -> Pricing:
+    # Each slice goes further beyond the quote than the one before, inside the collar.
+    offset = desk.rules.marketable_offset * (len(pursuit.orders) + 1)
+    return Pricing(offset, desk.rules.quote_age, desk.now)
 
 
-def _affordable(intent: OrderIntent, cash: Decimal) -> OrderIntent | str:
-    price = _highest_price(intent)
-    whole = intent.quantity == intent.quantity.to_integral_value()
-    # A cent stays: the broker rounds what it sets aside for an order upwards.
-    most = round_quantity(max(cash - CENT, Decimal(0)) / price, WHOLE_SHARE if whole else QUANTITY_STEP)
-    if most < intent.quantity and most * price < SMALLEST_BUY:
-        return f"no cash left: {cash:.2f} dollars for {intent.symbol} at {price}"
-    return replace(intent, quantity=min(intent.quantity, most))
+def _open_sales(desk: Desk) -> Sequence[str]:
+    """Return the symbols whose sales may yet bring cash, as long as buys wait for them."""
+    if desk.now - desk.claimed_at > desk.rules.time_limit * WAIT_FOR_SALES:
+        return []
+    open_ones = {e.client_order_id for e in desk.venue.journal.entries(desk.plan.plan_id) if not e.state.is_terminal}
+    return [o.symbol for o in desk.plan.orders if o.side is Side.SELL and o.client_order_id in open_ones]
 
 
-def _highest_price(intent: OrderIntent) -> Decimal:
-    return intent.limit_price or intent.reference_price * MARKET_ORDER_MARGIN
+def _after_sales(outcome: Sized, wanted: OrderIntent, sales: Sequence[str]) -> Sized:
+    """Let a buy that cash does not cover wait for the sales that are not over."""
+    if wanted.side is Side.SELL or not sales or isinstance(outcome, Later):
+        return outcome
+    is_cut = isinstance(outcome, Order) and outcome.intent.quantity < wanted.quantity
+    is_poor = isinstance(outcome, Never) and outcome.lacks_cash
+    return Later(f"waits for the cash of {', '.join(sales)}, not sold yet") if is_cut or is_poor else outcome
 
 
-def _held(intent: OrderIntent, portfolio: Portfolio) -> OrderIntent | str:
-    # More may have been sold by hand since the plan was made; an account that may go short would.
-    held = portfolio.quantity(intent.symbol)
-    if held <= 0:
-        return f"no {intent.symbol} is held any more"
-    return replace(intent, quantity=min(intent.quantity, held))
-
-
-def _sent(intent: OrderIntent, batch: _Batch) -> _Sent | None:
-    terms = f"{intent.quantity} at {intent.limit_price or 'market'}"
-    for _ in range(MOST_SENDS):
-        _record(intent, IntentState.SUBMITTING, terms, batch)
-        match batch.venue.broker.submit(intent):
-            case Accepted(order):
-                return _acknowledged(intent, order, batch)
-            case Rejected(_, code, reason):
-                _record(intent, IntentState.REJECTED, f"{code}: {reason}", batch)
-                return None
-            case Unknown(_, evidence):
-                _record(intent, IntentState.SUBMITTING, f"{terms}; no clear answer: {evidence}", batch)
-                found = _asked_for(intent, batch)
-                if found is not None:
-                    return _acknowledged(intent, found, batch)
-            case never:
-                assert_never(never)
-    return _Sent(intent)
-
-
-def _asked_for(intent: OrderIntent, batch: _Batch) -> BrokerOrder | None:
-    # An order whose answer was lost may still arrive: ask a few times before it is sent again under the same id.
-    # A question without an answer is no answer: then it is not sent again.
-    pause = batch.rules.first_poll
-    for asked in range(1, MOST_QUESTIONS + 1):
-        try:
-            found = batch.venue.broker.order(intent.client_order_id)
-        except TransientError:
-            if asked == MOST_QUESTIONS:
-                raise
-            found = None
-        if found is not None:
-            return found
-        batch.venue.clock.wait(pause)
-        pause = min(pause * 2, batch.rules.longest_poll)
-    return None
-
-
-def _acknowledged(intent: OrderIntent, order: BrokerOrder, batch: _Batch) -> _Sent:
-    _record(intent, IntentState.ACKNOWLEDGED, order.venue_order_id, batch)
-    return _Sent(intent, order)
-
-
-def _wait_for(working: Sequence[_Sent], batch: _Batch) -> Sequence[_Sent]:
-    """Wait until every order is over, cancelling those that take too long; return those that are not over even then."""
-    late = _polled(working, batch)
-    for sent in late:
-        if sent.order is not None:
-            # Whether it was cancelled is read from the order, and the others are to be cancelled as well.
-            with suppress(TransientError, RequestRefused):
-                batch.venue.broker.cancel(sent.order.venue_order_id)
-    left = _polled(late, batch)
-    for sent in left:
-        if sent.order is not None:
-            _record(sent.intent, IntentState.ACKNOWLEDGED, f"does not end: {_standing(sent.order)}", batch)
-    return left
-
-
-def _polled(working: Sequence[_Sent], batch: _Batch) -> Sequence[_Sent]:
-    waited, pause = 0.0, batch.rules.first_poll
-    left = _open_ones(working, batch)
-    while left and waited < batch.rules.order_timeout:
-        batch.venue.clock.wait(pause)
-        waited, pause = waited + pause, min(pause * 1.5, batch.rules.longest_poll)
-        left = _open_ones([_seen_now(sent, batch) for sent in left], batch)
-    return left
-
-
-def _seen_now(sent: _Sent, batch: _Batch) -> _Sent:
-    name = sent.intent.client_order_id
-    order = batch.venue.broker.order(name)
-    if order is None:
-        return sent
-    is_news = sent.order is None and batch.states[name] is not IntentState.ACKNOWLEDGED
-    return _acknowledged(sent.intent, order, batch) if is_news else replace(sent, order=order)
-
-
-def _open_ones(working: Sequence[_Sent], batch: _Batch) -> Sequence[_Sent]:
-    for sent in working:
-        if sent.order is not None and sent.is_over:
-            _record(sent.intent, ENDED[sent.order.status], _standing(sent.order), batch)
-    return [sent for sent in working if not sent.is_over]
-
-
-def _standing(order: BrokerOrder) -> str:
-    price = "" if order.average_price is None else f" at {order.average_price}"
-    return f"{order.status}, {order.filled_quantity} of {order.quantity} filled{price}"
-
-
-def _record(intent: OrderIntent, state: IntentState, detail: str, batch: _Batch) -> None:
-    batch.venue.journal.record(intent.client_order_id, state, detail, batch.now)
+def _carried_out(pursuit: Pursuit, outcome: Sized, desk: Desk) -> Pursuit:
+    if isinstance(outcome, Order):
+        return submitted(pursuit, outcome, desk)
+    # A run beside this one may have sent it: what is given up can no longer be adopted.
+    entries = {entry.client_order_id: entry for entry in desk.venue.journal.entries(desk.plan.plan_id)}
+    entry = entries[pursuit.intent.client_order_id]
+    if entry.state.is_terminal:
+        return replace(pursuit, in_doubt=False)
+    sent_beside = entry.state is IntentState.SUBMITTING and entry.order_id == pursuit.next_id
+    return rested_unsent(replace(pursuit, in_doubt=pursuit.in_doubt or sent_beside), outcome, desk, entry)
 
 
 FILL_COLUMNS = (
@@ -447,7 +335,7 @@ FILL_COLUMNS = (
 
 
 def fills_to_frame(done: ExecutionReport) -> "pd.DataFrame":
-    """Return the rows of table ``fills``: one for each execution."""
+    """Return the rows of table ``fills``: one for each execution, under the id of its intent."""
     import pandas as pd
 
     rows = [
@@ -455,7 +343,7 @@ def fills_to_frame(done: ExecutionReport) -> "pd.DataFrame":
             done.plan.session,
             done.plan.execution_session,
             done.plan.plan_id,
-            fill.client_order_id,
+            done.intents_by_order[fill.client_order_id],
             fill.execution_id,
             fill.symbol,
             fill.side.value,

@@ -22,6 +22,7 @@
 Every message says what was found, what was wanted and what to do.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 
@@ -65,10 +66,11 @@ class Unauthorized(PermanentError):
 class RequestRefused(PermanentError):
     """The other side understood the request and refused it."""
 
-    def __init__(self, message: str, code: str = "") -> None:
-        """Remember ``code``, the refusal's code in the other side's own terms."""
+    def __init__(self, message: str, code: str = "", details: Mapping[str, str] | None = None) -> None:
+        """Remember ``code``, the refusal's code in the other side's own terms, and the figures that came with it."""
         super().__init__(message)
         self.code = code
+        self.details = dict(details or {})
 
 
 class DataError(PipelineError):

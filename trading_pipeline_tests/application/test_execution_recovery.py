@@ -49,9 +49,9 @@ def through(wire, venue):
 
 def assert_one_order_each_and_all_over(venue, plan):
     assert set(states(venue, plan).values()) <= {IntentState.FILLED}, details(venue, plan)
-    assert set(venue.broker.orders) == {order.client_order_id for order in plan.orders}
-    assert all(order.status is OrderStatus.FILLED for order in venue.broker.orders.values())
-    quantities = {order.symbol: order.quantity for order in venue.broker.orders.values()}
+    assert set(venue.broker.known) == {order.client_order_id for order in plan.orders}
+    assert all(order.status is OrderStatus.FILLED for order in venue.broker.known.values())
+    quantities = {order.symbol: order.quantity for order in venue.broker.known.values()}
     assert quantities == {order.symbol: order.quantity for order in plan.orders}
 
 

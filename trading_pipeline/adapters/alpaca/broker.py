@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from trading_pipeline.adapters.alpaca import translation
+from trading_pipeline.adapters.alpaca.refusals import rejection
 from trading_pipeline.adapters.alpaca.translation import Row
 from trading_pipeline.adapters.alpaca.transport import Api
 from trading_pipeline.domain.errors import DependencyUnavailable, PipelineError, RequestRefused
@@ -14,7 +15,6 @@ from trading_pipeline.domain.orders import (
     BrokerOrder,
     OrderIntent,
     OrderResult,
-    Rejected,
     Unknown,
 )
 from trading_pipeline.domain.portfolio import Portfolio
@@ -24,7 +24,7 @@ from trading_pipeline.ports import Asset, Clock
 # leaves more of the two hundred that an account has each minute.
 FEW_SYMBOLS = 10
 ACTIVITIES_A_PAGE = 100
-NEWEST_ORDERS = 500
+ORDERS_A_PAGE = 500
 
 INVALID_PARAMETER = "40010001"
 NOT_FOUND = "40410000"
@@ -95,7 +95,7 @@ class AlpacaBroker:
         if not refusal.code:
             return Unknown(intent.client_order_id, f"refused by something that is not Alpaca: {refusal}")
         if refusal.code != INVALID_PARAMETER:
-            return Rejected(intent.client_order_id, refusal.code, str(refusal))
+            return rejection(intent.client_order_id, refusal)
         return self._refused_or_known(intent, refusal)
 
     def _refused_or_known(self, intent: OrderIntent, refusal: RequestRefused) -> OrderResult:
@@ -108,7 +108,7 @@ class AlpacaBroker:
             return Accepted(known)
         if "unique" in str(refusal):
             return Unknown(intent.client_order_id, f"{refusal}; yet no order of that id was found")
-        return Rejected(intent.client_order_id, refusal.code, str(refusal))
+        return rejection(intent.client_order_id, refusal)
 
     def order(self, client_order_id: str) -> BrokerOrder | None:
         """Return the order of that id, or None if Alpaca has never seen it.
@@ -119,6 +119,39 @@ class AlpacaBroker:
         """
         row = self._found("/orders:by_client_order_id", {"client_order_id": client_order_id})
         return None if row is None else translation.order(row)
+
+    def orders(self, since: datetime | None = None) -> Sequence[BrokerOrder]:
+        """Return every order submitted at ``since`` or later, oldest first; without it, those that are still open.
+
+        However many there are: pages are asked for until one is not full.
+
+        Raises:
+            TransientError: no usable answer inside the deadline.
+            PermanentError: the request was refused.
+        """
+        found = list(self._pages_of_orders(since))
+        return found if since is None else [order for order in found if order.submitted_at >= since]
+
+    def _pages_of_orders(self, since: datetime | None) -> Iterator[BrokerOrder]:
+        status = "open" if since is None else "all"
+        page: dict[str, str | int] = {"status": status, "direction": "asc", "limit": ORDERS_A_PAGE}
+        if since is not None:
+            page["after"] = _just_before(since)
+        seen: set[str] = set()
+        while True:
+            orders = translation.orders(self._trading.get("/orders", page))
+            fresh = [order for order in orders if order.venue_order_id not in seen]
+            if orders and not fresh:
+                raise DependencyUnavailable(
+                    f"Alpaca sent a page of {len(orders)} orders twice, after {page.get('after')}: it would never "
+                    f"end; more orders than a page holds share one instant"
+                )
+            yield from fresh
+            if len(orders) < ORDERS_A_PAGE:
+                return
+            seen.update(order.venue_order_id for order in fresh)
+            # Orders of the last one's own instant may stand on the next page as well.
+            page["after"] = _just_before(orders[-1].submitted_at)
 
     def cancel(self, venue_order_id: str) -> None:
         """Ask once for an order to be cancelled; whether it was is read from the order.
@@ -170,7 +203,7 @@ class AlpacaBroker:
         """Return the client order ids by Alpaca's ids: the newest orders in one request, older ones singly."""
         if not wanted:
             return {}
-        newest = self._trading.get("/orders", {"status": "all", "direction": "desc", "limit": NEWEST_ORDERS})
+        newest = self._trading.get("/orders", {"status": "all", "direction": "desc", "limit": ORDERS_A_PAGE})
         known = translation.order_ids(newest)
         older = [self._trading.get(f"/orders/{quote(venue_id, safe='')}") for venue_id in sorted(wanted - known.keys())]
         return known | translation.order_ids(older)
@@ -187,3 +220,8 @@ class AlpacaBroker:
                 return None
             raise
         return row
+
+
+def _just_before(instant: datetime) -> str:
+    """Return ``instant`` less a little, since Alpaca leaves out the instant itself and cuts nanoseconds."""
+    return (instant.astimezone(UTC) - timedelta(microseconds=1)).isoformat().replace("+00:00", "Z")

@@ -157,6 +157,15 @@ def order(row: Row) -> BrokerOrder:
         )
 
 
+def orders(rows: Sequence[Row]) -> list[BrokerOrder]:
+    """Return a list of orders; see :func:`order`."""
+    with _reading("list of orders"):
+        # An empty object would read as "there are none", which an answer that is no list does not say.
+        if not isinstance(rows, list):
+            raise TypeError(f"a list was expected, not {type(rows).__name__}")
+        return [order(row) for row in rows]
+
+
 def _optional(value: str | float | None) -> Decimal | None:
     return None if value is None else decimal(value)
 

@@ -7,14 +7,16 @@ returns, and any number of processes on one machine may share the file.
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
+from trading_pipeline.adapters.clocks import WallClock
 from trading_pipeline.domain.errors import DataError, DependencyUnavailable, InvalidInput, PipelineError
 from trading_pipeline.domain.orders import OrderIntent, Plan
-from trading_pipeline.ports import IntentState, JournalEntry
+from trading_pipeline.ports import Attempt, IntentState, JournalEntry
 
 BUSY_SECONDS = 10.0
 
@@ -45,10 +47,29 @@ CREATE TABLE IF NOT EXISTS events (
     client_order_id TEXT NOT NULL REFERENCES intents (client_order_id),
     state TEXT NOT NULL,
     detail TEXT NOT NULL,
-    recorded_at TEXT NOT NULL
+    recorded_at TEXT NOT NULL,
+    order_id TEXT NOT NULL DEFAULT '',
+    written_at TEXT NOT NULL DEFAULT '',
+    mid TEXT
 );
 CREATE INDEX IF NOT EXISTS events_of_intent ON events (client_order_id, event);
 """
+# Journals of version 0 knew one order for each intent, and no time of writing.
+SCHEMA_VERSION = 1
+_FROM_VERSION_0 = (
+    "ALTER TABLE events ADD COLUMN order_id TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE events ADD COLUMN written_at TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE events ADD COLUMN mid TEXT",
+    "UPDATE events SET order_id = client_order_id, written_at = recorded_at",
+)
+_ENTRIES = """
+SELECT intents.client_order_id, plan_id, state, detail, recorded_at, order_id, written_at, mid, event
+FROM intents JOIN events USING (client_order_id)
+"""
+_IS_LATEST = """event = (
+    SELECT MAX(event) FROM events AS any_event WHERE any_event.client_order_id = intents.client_order_id
+)"""
+_IN_PLAN_ORDER = "ORDER BY sequence, intents.client_order_id"
 _A_PERSON_MUST_ACT = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
 # SQLITE_ERROR means that a table is missing: the file belongs to something else.
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR})
@@ -63,9 +84,13 @@ class SqliteJournal:
         DataError: the file is damaged, or the call contradicts what it holds.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Keep the journal at ``path``; file and folder are created at the first call."""
+    def __init__(self, path: Path, machine_time: Callable[[], datetime] | None = None) -> None:
+        """Keep the journal at ``path``; file and folder are created at the first call.
+
+        ``machine_time`` tells when a line is written; it is this machine's clock where not given.
+        """
         self._path = path
+        self._machine_time = machine_time or WallClock().now
 
     def claim(self, plan: Plan, at: datetime) -> str:
         """Journal every intent of ``plan`` at once, unless another plan of its account and session was.
@@ -81,7 +106,7 @@ class SqliteJournal:
             holder = _holder(connection, plan.account_number, plan.session)
             if holder is not None:
                 return holder
-            _insert_plan(connection, plan, _text(at))
+            _insert_plan(connection, plan, _text(at), _text(self._machine_time()))
             return plan.plan_id
 
     def claimed(self, account_number: str, session: date) -> str | None:
@@ -89,40 +114,48 @@ class SqliteJournal:
         with self._connection() as connection:
             return _holder(connection, account_number, session)
 
-    def record(self, client_order_id: str, state: IntentState, detail: str, at: datetime) -> None:
+    def record(
+        self, client_order_id: str, state: IntentState, detail: str, at: datetime, attempt: Attempt | None = None
+    ) -> bool:
         """Append where an intent stands now; durable when this returns.
+
+        Without an ``attempt`` the line speaks of the order that bears the intent's own id. Tells whether the line
+        was written, which it is not where another came after the one that was expected.
 
         Raises:
             DataError: the intent was never claimed, or has ended in another state.
         """
+        told = attempt or Attempt(client_order_id)
         with self._transaction() as connection:
-            before = _latest_state(connection, client_order_id)
+            number, before = _latest(connection, client_order_id)
+            if told.expecting is not None and told.expecting.number != number:
+                return False
             if before.is_terminal and state is not before:
                 raise DataError(
                     f"intent {client_order_id} ended {before.value}, it cannot become {state.value}: "
                     "compare the journal with the broker's order"
                 )
-            _append(connection, client_order_id, state, detail, _text(at))
+            written, mid = _text(self._machine_time()), None if told.mid is None else str(told.mid)
+            _append(connection, (client_order_id, state.value, detail, _text(at), told.order_id, written, mid))
+            return True
 
     def entries(self, plan_id: str) -> Sequence[JournalEntry]:
         """Return the latest entry of each intent of a plan, in the plan's order."""
+        return self._entries(f"WHERE plan_id = ? AND {_IS_LATEST} {_IN_PLAN_ORDER}", plan_id)
+
+    def history(self, plan_id: str) -> Sequence[JournalEntry]:
+        """Return every entry of a plan, oldest first."""
+        return self._entries("WHERE plan_id = ? ORDER BY event", plan_id)
+
+    def unfinished(self) -> Sequence[JournalEntry]:
+        """Return the latest entry of each intent, of whichever plan, that has not ended."""
+        ended = [state.value for state in IntentState if state.is_terminal]
+        marks = ", ".join("?" for _ in ended)
+        return self._entries(f"WHERE state NOT IN ({marks}) AND {_IS_LATEST} {_IN_PLAN_ORDER}", *ended)
+
+    def _entries(self, condition: str, *values: str) -> Sequence[JournalEntry]:
         with self._connection() as connection:
-            rows = connection.execute(
-                """
-                SELECT intents.client_order_id, state, detail, recorded_at
-                FROM intents JOIN events USING (client_order_id)
-                WHERE plan_id = ? AND event = (
-                    SELECT MAX(event) FROM events AS any_event
-                    WHERE any_event.client_order_id = intents.client_order_id
-                )
-                ORDER BY sequence, intents.client_order_id
-                """,
-                (plan_id,),
-            ).fetchall()
-        return [
-            JournalEntry(client_order_id, plan_id, IntentState(state), detail, datetime.fromisoformat(recorded_at))
-            for client_order_id, state, detail, recorded_at in rows
-        ]
+            return [_entry(row) for row in connection.execute(_ENTRIES + condition, values)]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -154,6 +187,7 @@ class SqliteJournal:
             with closing(_connected(made)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_TABLES)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             with suppress(FileExistsError):
                 os.link(made, self._path)
 
@@ -174,10 +208,34 @@ def _connected(path: Path) -> sqlite3.Connection:
     try:
         for pragma in ("synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
-    except sqlite3.Error:
+        _upgrade(connection)
+    except (sqlite3.Error, DataError):
         connection.close()
         raise
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a journal of an earlier version up to date; one that is being made has no tables yet."""
+    version = _version(connection)
+    if version > SCHEMA_VERSION:
+        raise DataError(f"the order journal has version {version}, this code knows {SCHEMA_VERSION}: upgrade it")
+    if version == SCHEMA_VERSION or not _has_tables(connection):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    # Read anew under the lock: another process may have done it meanwhile.
+    if _version(connection) == version:
+        for statement in (*_FROM_VERSION_0, f"PRAGMA user_version = {SCHEMA_VERSION}"):
+            connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is not None
 
 
 def _failure(path: Path, error: sqlite3.Error) -> PipelineError:
@@ -200,16 +258,31 @@ def _holder(connection: sqlite3.Connection, account_number: str, session: date) 
     return None if row is None else str(row[0])
 
 
-def _latest_state(connection: sqlite3.Connection, client_order_id: str) -> IntentState:
+def _latest(connection: sqlite3.Connection, client_order_id: str) -> tuple[int, IntentState]:
     row = connection.execute(
-        "SELECT state FROM events WHERE client_order_id = ? ORDER BY event DESC LIMIT 1", (client_order_id,)
+        "SELECT event, state FROM events WHERE client_order_id = ? ORDER BY event DESC LIMIT 1", (client_order_id,)
     ).fetchone()
     if row is None:
         raise DataError(f"intent {client_order_id} is not in the journal: claim its plan before recording anything")
-    return IntentState(row[0])
+    return int(row[0]), IntentState(row[1])
 
 
-def _insert_plan(connection: sqlite3.Connection, plan: Plan, at: str) -> None:
+def _entry(row: Sequence[str]) -> JournalEntry:
+    client_order_id, plan_id, state, detail, recorded_at, order_id, written_at, mid, number = row
+    return JournalEntry(
+        client_order_id=client_order_id,
+        plan_id=plan_id,
+        state=IntentState(state),
+        detail=detail,
+        recorded_at=datetime.fromisoformat(recorded_at),
+        order_id=order_id,
+        written_at=datetime.fromisoformat(written_at),
+        mid=None if mid is None else Decimal(mid),
+        number=int(number),
+    )
+
+
+def _insert_plan(connection: sqlite3.Connection, plan: Plan, at: str, written: str) -> None:
     connection.execute(
         "INSERT INTO claims VALUES (?, ?, ?, ?)", (plan.account_number, plan.session.isoformat(), plan.plan_id, at)
     )
@@ -217,7 +290,8 @@ def _insert_plan(connection: sqlite3.Connection, plan: Plan, at: str) -> None:
         connection.execute(
             "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _intent_row(plan.plan_id, intent)
         )
-        _append(connection, intent.client_order_id, IntentState.PLANNED, "", at)
+        name = intent.client_order_id
+        _append(connection, (name, IntentState.PLANNED.value, "", at, name, written, None))
 
 
 def _intent_row(plan_id: str, intent: OrderIntent) -> tuple[str | int | None, ...]:
@@ -236,10 +310,11 @@ def _intent_row(plan_id: str, intent: OrderIntent) -> tuple[str | int | None, ..
     )
 
 
-def _append(connection: sqlite3.Connection, client_order_id: str, state: IntentState, detail: str, at: str) -> None:
+def _append(connection: sqlite3.Connection, event: tuple[str | None, ...]) -> None:
     connection.execute(
-        "INSERT INTO events (client_order_id, state, detail, recorded_at) VALUES (?, ?, ?, ?)",
-        (client_order_id, state.value, detail, at),
+        "INSERT INTO events (client_order_id, state, detail, recorded_at, order_id, written_at, mid) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        event,
     )
 
 

@@ -1,0 +1,63 @@
+"""What is left of plans whose time is over: asked for, recorded, cancelled if it works; nothing is ever sent."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import date, datetime
+
+from trading_pipeline.application.venue import ExecutionRules, Venue
+from trading_pipeline.application.working import ENDED
+from trading_pipeline.domain import sessions
+from trading_pipeline.domain.errors import RequestRefused, TransientError
+from trading_pipeline.domain.orders import BrokerOrder
+from trading_pipeline.domain.sessions import NEW_YORK
+from trading_pipeline.ports import Attempt, IntentState, JournalEntry
+
+_UNSENT = frozenset({IntentState.PLANNED, IntentState.PARKED})
+
+
+def settle(venue: Venue, rules: ExecutionRules, now: datetime) -> Sequence[JournalEntry]:
+    """Bring to their end the intents whose execution window is over; return those that are still open.
+
+    What was never sent is abandoned when the window ends. What was sent is
+    watched until the session closes: then an order that the broker has is
+    recorded as it ended (or cancelled, if it works on), and one that never
+    arrived is abandoned.
+
+    Raises:
+        TransientError: the broker gave no usable answer.
+        PermanentError: the broker refused to answer.
+    """
+    for entry in venue.journal.unfinished():
+        session = _session_of(entry)
+        if entry.state in _UNSENT and now >= rules.window(session).end:
+            _record(entry, IntentState.ABANDONED, "the execution window ended before it was sent", venue, now)
+        elif now >= sessions.close_of(session):
+            _settle_sent(entry, venue, now)
+    return venue.journal.unfinished()
+
+
+def _session_of(entry: JournalEntry) -> date:
+    # Plans are journalled inside their execution window, and nothing is recorded before.
+    return entry.recorded_at.astimezone(NEW_YORK).date()
+
+
+def _settle_sent(entry: JournalEntry, venue: Venue, now: datetime) -> None:
+    order = venue.broker.order(entry.order_id)
+    if order is None:
+        _record(entry, IntentState.ABANDONED, "sent, and not at the broker when the session closed", venue, now)
+    elif order.status.is_terminal:
+        filled = f"{order.status}, {order.filled_quantity} of {order.quantity} filled"
+        _record(entry, ENDED[order.status], filled, venue, now)
+    else:
+        _cancel(entry, order, venue, now)
+
+
+def _cancel(entry: JournalEntry, order: BrokerOrder, venue: Venue, now: datetime) -> None:
+    _record(entry, IntentState.CANCELLING, f"{order.status} after its session closed", venue, now)
+    # Whether it was cancelled is read from the order at the next call.
+    with suppress(TransientError, RequestRefused):
+        venue.broker.cancel(order.venue_order_id)
+
+
+def _record(entry: JournalEntry, state: IntentState, detail: str, venue: Venue, now: datetime) -> None:
+    venue.journal.record(entry.client_order_id, state, detail, now, Attempt(entry.order_id))
