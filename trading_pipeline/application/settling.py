@@ -8,7 +8,7 @@ from trading_pipeline.application.venue import ExecutionRules, Venue
 from trading_pipeline.application.working import ENDED
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import RequestRefused, TransientError
-from trading_pipeline.domain.orders import BrokerOrder
+from trading_pipeline.domain.orders import BrokerOrder, OrderStatus
 from trading_pipeline.domain.sessions import NEW_YORK
 from trading_pipeline.ports import Attempt, IntentState, JournalEntry
 
@@ -48,7 +48,7 @@ def _settle_sent(entry: JournalEntry, venue: Venue, now: datetime) -> None:
     elif order.status.is_terminal:
         filled = f"{order.status}, {order.filled_quantity} of {order.quantity} filled"
         _record(entry, ENDED[order.status], filled, venue, now)
-    else:
+    elif order.status is not OrderStatus.PENDING_CANCEL:
         _cancel(entry, order, venue, now)
 
 

@@ -1,9 +1,12 @@
+import os
+import signal
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from trading_pipeline.adapters.clocks import BrokerClock, WallClock
-from trading_pipeline.domain.errors import DependencyUnavailable
+from trading_pipeline.adapters.clocks import BrokerClock, WallClock, ended_by_signal
+from trading_pipeline.domain.errors import DependencyUnavailable, Interrupted
 
 
 def test_the_wall_clock_is_aware_and_does_not_wait_for_the_past():
@@ -29,3 +32,46 @@ def test_a_clock_that_cannot_be_read_is_no_answer(server, trading, answer):
 
     with pytest.raises(DependencyUnavailable, match="clock"):
         BrokerClock(trading).now()
+
+
+def test_elapsed_seconds_never_go_back(trading):
+    for clock in (WallClock(), BrokerClock(trading)):
+        first = clock.elapsed()
+        clock.wait(0.001)
+        assert clock.elapsed() >= first + 0.001
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_every_wait_ends_at_once_and_the_process_goes_on_as_before_after_the_block(number, trading):
+    ending, before = threading.Event(), signal.getsignal(number)
+    clocks = WallClock(ending), BrokerClock(trading, WallClock(ending))
+
+    with ended_by_signal(ending):
+        os.kill(os.getpid(), number)
+        for clock in clocks:
+            with pytest.raises(Interrupted, match="asked to end"):
+                clock.wait(3600)
+
+    assert signal.getsignal(number) is before
+
+
+def test_a_wait_that_is_under_way_ends_when_the_process_is_asked_to_end():
+    ending = threading.Event()
+    threading.Timer(0.05, ending.set).start()
+
+    with pytest.raises(Interrupted):
+        WallClock(ending).wait(3600)
+
+
+def test_a_thread_that_cannot_receive_signals_changes_nothing():
+    before, after = signal.getsignal(signal.SIGTERM), []
+
+    def inside():
+        with ended_by_signal(threading.Event()):
+            after.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+
+    assert after == [before]

@@ -141,14 +141,14 @@ class AlpacaBroker:
         while True:
             orders = translation.orders(self._trading.get("/orders", page))
             fresh = [order for order in orders if order.venue_order_id not in seen]
-            if orders and not fresh:
+            yield from fresh
+            if len(orders) < ORDERS_A_PAGE:
+                return
+            if not fresh:
                 raise DependencyUnavailable(
                     f"Alpaca sent a page of {len(orders)} orders twice, after {page.get('after')}: it would never "
                     f"end; more orders than a page holds share one instant"
                 )
-            yield from fresh
-            if len(orders) < ORDERS_A_PAGE:
-                return
             seen.update(order.venue_order_id for order in fresh)
             # Orders of the last one's own instant may stand on the next page as well.
             page["after"] = _just_before(orders[-1].submitted_at)

@@ -287,3 +287,59 @@ def test_a_day_without_executions_asks_for_no_orders(server, broker):
 
     assert broker.executions(OPENED) == []
     assert len(server.received) == 1
+
+
+def listed(number, instant=OPENED, **changes):
+    stamp = (instant + timedelta(seconds=number)).isoformat().replace("+00:00", "Z")
+    return {"id": f"o{number:04d}", "client_order_id": f"tp1-{number}", "submitted_at": stamp} | changes
+
+
+@pytest.mark.parametrize("count", [0, 1, 499, 500, 1201])
+def test_every_order_since_an_instant_is_read_however_many_pages_it_takes(server, broker, order_row, count):
+    rows = [order_row() | listed(number) for number in range(count)]
+    # Each page begins with the last order of the one before, as the same instant is asked for again.
+    starts = range(0, max(count, 1), 499)
+    for start in starts:
+        server.on(LIST, rows[start : start + 500])
+    server.on(LIST, rows[-1:])
+
+    orders = broker.orders(OPENED)
+
+    assert [order.client_order_id for order in orders] == [f"tp1-{number}" for number in range(count)]
+    first = server.requests(LIST)[0].query
+    assert first == {"status": "all", "direction": "asc", "limit": "500", "after": "2026-07-31T13:29:59.999999Z"}
+
+
+def test_an_order_before_the_instant_is_left_out(server, broker, order_row):
+    server.on(LIST, [order_row() | listed(0, OPENED - timedelta(microseconds=1)), order_row() | listed(1)])
+
+    assert [order.client_order_id for order in broker.orders(OPENED)] == ["tp1-1"]
+
+
+def test_without_an_instant_the_open_orders_are_read(server, broker, order_row):
+    server.on(LIST, [order_row("tp1-a", status="partially_filled", filled_qty="1")])
+
+    assert [order.filled_quantity for order in broker.orders()] == [Decimal(1)]
+    assert server.requests(LIST)[0].query == {"status": "open", "direction": "asc", "limit": "500"}
+
+
+def test_a_page_of_orders_that_comes_again_ends_the_reading(server, broker, order_row):
+    rows = [order_row() | listed(number) for number in range(500)]
+    server.on(LIST, rows).on(LIST, rows)
+
+    with pytest.raises(DependencyUnavailable, match=r"page of 500 orders twice"):
+        broker.orders(OPENED)
+
+
+@pytest.mark.parametrize("answer", [{}, {"orders": []}, [{}], ["order"], [None]])
+def test_a_list_of_orders_that_is_none_is_not_taken_for_an_empty_one(server, broker, answer):
+    server.on(LIST, answer)
+
+    with pytest.raises(DependencyUnavailable, match="cannot be read"):
+        broker.orders(OPENED)
+
+
+def test_a_status_that_is_new_does_not_hide_the_other_orders(server, broker, order_row):
+    server.on(LIST, [order_row("tp1-a", status="teleported"), order_row("tp1-b", status="filled")])
+
+    assert [order.status for order in broker.orders()] == [OrderStatus.UNRECOGNISED, OrderStatus.FILLED]

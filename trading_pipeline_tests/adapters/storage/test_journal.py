@@ -4,7 +4,8 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import settings
@@ -13,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from trading_pipeline.adapters.storage.journal import SqliteJournal
 from trading_pipeline.domain.errors import DataError, DependencyUnavailable, InvalidInput
-from trading_pipeline.ports import IntentState
+from trading_pipeline.ports import Attempt, IntentState
 
 SESSION = date(2026, 7, 30)
 TERMINAL = [state for state in IntentState if state.is_terminal]
@@ -280,3 +281,76 @@ def test_any_course_of_claims_and_records_keeps_the_journals_word(tmp_path, make
                 assert [(entry.client_order_id, entry.state) for entry in entries] == list(self.state.items())
 
     run_state_machine_as_test(Course, settings=settings(max_examples=10, stateful_step_count=12, deadline=None))
+
+
+def test_the_history_tells_every_line_with_its_order_and_when_it_was_written(path, make_plan, clock):
+    times = iter(datetime(2026, 7, 31, 14, 0, second, tzinfo=UTC) for second in range(60))
+    journal, plan = SqliteJournal(path, lambda: next(times)), make_plan()
+    name, other = plan.orders[0].client_order_id, plan.orders[1].client_order_id
+    journal.claim(plan, clock.now())
+    journal.record(name, IntentState.SUBMITTING, "2 at 10", clock.now(), Attempt("slice-1", Decimal("10.05")))
+    journal.record(other, IntentState.SUBMITTING, "", clock.now())
+
+    history = journal.history(plan.plan_id)[len(plan.orders) :]
+
+    assert [(e.client_order_id, e.order_id, e.mid, e.written_at.second) for e in history] == [
+        (name, "slice-1", Decimal("10.05"), 1),
+        (other, other, None, 2),
+    ]
+    assert [entry.number for entry in history] == [len(plan.orders) + 1, len(plan.orders) + 2]
+    assert {entry.recorded_at for entry in history} == {clock.now()}
+
+
+def test_unfinished_intents_of_every_plan_are_found_and_ended_ones_are_not(journal, make_plan, clock):
+    today = make_plan(session=SESSION)
+    tomorrow = make_plan(session=SESSION + timedelta(days=1))
+    for plan in (today, tomorrow):
+        journal.claim(plan, clock.now())
+    ended, left = today.orders[0].client_order_id, today.orders[1].client_order_id
+    journal.record(ended, IntentState.FILLED, "", clock.now())
+    journal.record(left, IntentState.ACKNOWLEDGED, "", clock.now())
+
+    unfinished = journal.unfinished()
+
+    wanted = {order.client_order_id for plan in (today, tomorrow) for order in plan.orders} - {ended}
+    assert {entry.client_order_id for entry in unfinished} == wanted
+    assert len(unfinished) == len(wanted)
+
+
+def test_a_line_is_written_only_while_the_entry_that_it_expects_is_the_latest(journal, make_plan, clock):
+    plan = make_plan()
+    name = plan.orders[0].client_order_id
+    journal.claim(plan, clock.now())
+    expected = journal.entries(plan.plan_id)[0]
+    attempt = Attempt(name, expecting=expected)
+
+    assert journal.record(name, IntentState.PARKED, "halted", clock.now(), attempt)
+    assert not journal.record(name, IntentState.ABANDONED, "too late", clock.now(), attempt)
+    assert journal.entries(plan.plan_id)[0].state is IntentState.PARKED
+
+
+def test_a_journal_of_before_is_upgraded_and_nothing_of_it_is_lost(path, make_plan, clock):
+    plan = make_plan()
+    SqliteJournal(path).claim(plan, clock.now())
+    with sqlite3.connect(path) as connection:
+        for column in ("order_id", "written_at", "mid"):
+            connection.execute(f"ALTER TABLE events DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 0")
+    connection.close()
+
+    journal = SqliteJournal(path)
+    entries = journal.entries(plan.plan_id)
+
+    assert [entry.order_id for entry in entries] == [order.client_order_id for order in plan.orders]
+    assert {entry.written_at for entry in entries} == {clock.now()}
+    assert journal.record(plan.orders[0].client_order_id, IntentState.SUBMITTING, "", clock.now(), Attempt("s"))
+
+
+def test_a_journal_of_a_later_version_is_left_alone(path, make_plan, clock):
+    SqliteJournal(path).claim(make_plan(), clock.now())
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    with pytest.raises(DataError, match="version 99, this code knows 1: upgrade it"):
+        SqliteJournal(path).unfinished()
