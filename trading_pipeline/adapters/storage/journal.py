@@ -7,6 +7,7 @@ returns, and any number of processes on one machine may share the file.
 import os
 import sqlite3
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, date, datetime
@@ -76,7 +77,7 @@ _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQL
 
 
 class SqliteJournal:
-    """The journal in one SQLite file; a connection per call, so threads and processes may share the object.
+    """The journal in one SQLite file; no two calls share a connection at once, so threads may share the object.
 
     Raises, from every method:
         InvalidInput: the file cannot be opened or written.
@@ -91,6 +92,8 @@ class SqliteJournal:
         """
         self._path = path
         self._machine_time = machine_time or WallClock().now
+        self._idle: list[tuple[int, sqlite3.Connection]] = []
+        weakref.finalize(self, _close_all, self._idle)
 
     def claim(self, plan: Plan, at: datetime) -> str:
         """Journal every intent of ``plan`` at once, unless another plan of its account and session was.
@@ -173,8 +176,26 @@ class SqliteJournal:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with self._classified():
             self._create_once()
-            with closing(_connected(self._path)) as connection:
+            file, connection = self._borrowed()
+            try:
                 yield connection
+            except BaseException:
+                connection.close()
+                raise
+            self._idle.append((file, connection))
+
+    def _borrowed(self) -> tuple[int, sqlite3.Connection]:
+        """Return an idle connection, or a new one, and the number of its file.
+
+        A connection to a file that was moved away would write where nobody reads.
+        """
+        file = self._path.stat().st_ino
+        while self._idle:
+            number, connection = self._idle.pop()
+            if number == file:
+                return file, connection
+            connection.close()
+        return file, _connected(self._path)
 
     def _create_once(self) -> None:
         if self._path.exists():
@@ -203,8 +224,13 @@ class SqliteJournal:
             ) from error
 
 
+def _close_all(idle: list[tuple[int, sqlite3.Connection]]) -> None:
+    while idle:
+        idle.pop()[1].close()
+
+
 def _connected(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         for pragma in ("synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")

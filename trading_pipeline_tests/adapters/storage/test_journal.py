@@ -3,9 +3,11 @@ import os
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -354,3 +356,35 @@ def test_a_journal_of_a_later_version_is_left_alone(path, make_plan, clock):
 
     with pytest.raises(DataError, match="version 99, this code knows 1: upgrade it"):
         SqliteJournal(path).unfinished()
+
+
+def test_a_journal_that_was_moved_away_is_begun_anew_and_not_written_on_unseen(journal, path, make_plan, clock):
+    journal.claim(make_plan(), clock.now())
+    for file in path.parent.glob(path.name + "*"):
+        file.rename(file.with_name("away-" + file.name))
+
+    assert journal.claimed("SIM0001", SESSION) is None
+    assert journal.claim(make_plan(version=2), clock.now()) == "2026-07-30/2"
+
+
+def record_in_threads(path, plan, now):
+    journal = SqliteJournal(path)
+    journal.claim(plan, now)
+
+    def record(order):
+        for state in (IntentState.SUBMITTING, IntentState.ACKNOWLEDGED):
+            journal.record(order.client_order_id, state, "", now)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(record, plan.orders))
+    return journal.entries(plan.plan_id)
+
+
+def test_any_number_of_threads_share_one_journal_and_leave_nothing_open(path, make_plan, clock):
+    plan = make_plan(symbols=[f"S{number}" for number in range(40)])
+
+    entries = record_in_threads(path, plan, clock.now())
+
+    assert {entry.state for entry in entries} == {IntentState.ACKNOWLEDGED}
+    open_files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [name for name in open_files if name.startswith(str(path))]
