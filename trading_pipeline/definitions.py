@@ -18,6 +18,7 @@ def wired(settings: Settings, **resources: Any) -> dg.Definitions:  # noqa: ANN4
     from trading_pipeline.defs.research import EXCHANGE, exchange, research_checks, research_job
     from trading_pipeline.defs.schedules import schedules
     from trading_pipeline.defs.sensors import order_placement_sensor
+    from trading_pipeline.defs.watchdog import order_watchdog
 
     strategies, chosen = known_strategies(settings.strategies.folder), settings.schedule
     return dg.Definitions(
@@ -25,7 +26,10 @@ def wired(settings: Settings, **resources: Any) -> dg.Definitions:  # noqa: ANN4
         asset_checks=[*contract_checks(tuple(strategies)), *research_checks()],
         jobs=[*JOBS, research_job(settings.research)],
         schedules=schedules(chosen),
-        sensors=[order_placement_sensor(chosen.sensor_interval_seconds)],
+        sensors=[
+            order_placement_sensor(chosen.sensor_interval_seconds),
+            order_watchdog(settings.monitoring.watchdog_interval_seconds),
+        ],
         resources={EXCHANGE: exchange, **resources},
         # For every run, backfills and those of the UI too: a process for each step is fifteen times slower.
         executor=dg.in_process_executor,
