@@ -6,11 +6,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 
-from trading_pipeline.domain.orders import BrokerOrder, OrderStatus
+from trading_pipeline.domain.orders import ORDER_ID_PREFIX, BrokerOrder, OrderStatus
 from trading_pipeline.ports import IntentState, JournalEntry
 
 # Every id of ours begins so: trading_pipeline.domain.orders.client_order_id.
-OUR_PREFIX = "tp1-"
 AT_ONCE = timedelta(0)
 
 
@@ -112,7 +111,7 @@ def overdue(
     known = {name for entry in history for name in (entry.client_order_id, entry.order_id)}
     found = [late for streak in streaks for late in _intent_late(streak, at_broker, symbols, moment, levels)]
     for order in orders:
-        if order.client_order_id.startswith(OUR_PREFIX) and not order.status.is_terminal:
+        if order.client_order_id.startswith(ORDER_ID_PREFIX) and not order.status.is_terminal:
             found.extend(_order_late(order, since_cancel.get(order.client_order_id), moment, levels))
             found.extend(_unjournalled(order, known))
     return sorted(found, key=lambda late: (list(OverdueKind).index(late.kind), late.symbol, late.client_order_id))

@@ -90,6 +90,9 @@ class OrderIntent:
         return self.quantity * self.reference_price
 
 
+ORDER_ID_PREFIX = "tp1-"
+
+
 def client_order_id(account: str, plan_id: str, symbol: str, side: Side, slice_number: int = 0) -> str:
     """Return the id under which an intent is known to us and to the broker.
 
@@ -101,7 +104,7 @@ def client_order_id(account: str, plan_id: str, symbol: str, side: Side, slice_n
     'tp1-6848b6a5cd7df9e487ed7d550723adeb'
     """
     name = json.dumps([account, plan_id, symbol, side.value, slice_number])
-    return "tp1-" + hashlib.sha256(name.encode()).hexdigest()[:32]
+    return ORDER_ID_PREFIX + hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 SCHEMA_VERSION = 1
+# The first version had no seal.
+STATE_SCHEMA_VERSION = 2
 TRADING_STATE_KEY = "state/trading_state.json"
+LOCK_SECONDS = 30.0
+MOST_CONFLICTS = 1_000
 
 _KEY_PART = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
 # Asking again does not help while these hold; a person must change the folder.
@@ -44,6 +48,10 @@ class Objects(Protocol):
 
     def put(self, key: str, content: bytes) -> None:
         """Write ``content``, in place of what was there."""
+        ...
+
+    def replace(self, key: str, expected: bytes | None, content: bytes) -> bool:
+        """Write ``content`` if what is there is still ``expected`` (None: nothing); tell whether it was written."""
         ...
 
     def get(self, key: str) -> bytes | None:
@@ -85,9 +93,23 @@ class FileObjects:
     def put(self, key: str, content: bytes) -> None:
         """Write ``content``, in place of what was there; a reader sees the old or the new, never a part."""
         target = self._path(key)
-        with _disk(target), _written_beside(target, content) as written:
-            os.replace(written, target)
-            _sync_folder(target.parent)
+        with _disk(target), _locked(target):
+            _replace(target, content)
+
+    def replace(self, key: str, expected: bytes | None, content: bytes) -> bool:
+        """Write ``content`` if what is there is still ``expected`` (None: nothing); tell whether it was written.
+
+        Of any number of processes that expect the same exactly one succeeds. A
+        process that dies meanwhile leaves the old or the new, and no lock.
+        """
+        if expected is None:
+            return self.put_if_absent(key, content)
+        target = self._path(key)
+        with _disk(target), _locked(target):
+            if self.get(key) != expected:
+                return False
+            _replace(target, content)
+            return True
 
     def get(self, key: str) -> bytes | None:
         """Return what was written, or None where nothing was."""
@@ -136,6 +158,22 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
     for parent, _, names in os.walk(folder, onerror=fail):
         yield from (Path(parent, name) for name in names if not name.startswith("."))
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Hold the hidden lock file beside ``target``; the system lets go of it when the process ends, however it does."""
+    from filelock import FileLock
+
+    _make_folder(target.parent)
+    with FileLock(target.with_name(f".{target.name}.lock"), timeout=LOCK_SECONDS, poll_interval=0.005):
+        yield
+
+
+def _replace(target: Path, content: bytes) -> None:
+    with _written_beside(target, content) as written:
+        os.replace(written, target)
+        _sync_folder(target.parent)
 
 
 @contextmanager
@@ -246,7 +284,7 @@ def _unsealed_plan(content: bytes, key: str) -> Plan:
 
 
 class StoredTradingState:
-    """The trading state as one JSON object that is replaced whole."""
+    """The trading state as one JSON object, sealed with a checksum, that is replaced whole."""
 
     def __init__(self, objects: Objects) -> None:
         """Keep the state among ``objects``, at ``state/trading_state.json``."""
@@ -258,30 +296,67 @@ class StoredTradingState:
         Raises:
             TradingHalted: the stored state cannot be read, whatever the reason: failing closed.
         """
-        try:
-            content = self._objects.get(TRADING_STATE_KEY)
-            return ACTIVE if content is None else _state(content)
-        except (PipelineError, ValueError, TypeError, KeyError) as error:
-            raise TradingHalted(
-                f"the trading state {TRADING_STATE_KEY} cannot be read, so nothing is traded: {error}; write it anew"
-            ) from error
+        return self._stored()[1]
 
     def write(self, state: TradingState) -> None:
-        """Persist the state; durable when this returns.
+        """Persist the state, whatever was there; durable when this returns.
 
         Raises:
             InvalidInput: the folder cannot be used.
             DependencyUnavailable: the disk fails.
         """
-        body = _adapter(TradingState).dump_json(state)
-        self._objects.put(TRADING_STATE_KEY, b'{"schema_version":%d,"state":%b}\n' % (SCHEMA_VERSION, body))
+        self._objects.put(TRADING_STATE_KEY, _sealed_state(state))
+
+    def change(self, change: Callable[[TradingState], TradingState]) -> TradingState:
+        """Replace the state by what ``change`` makes of it, and return that; of two writers at once none is lost.
+
+        ``change`` is called again when another process wrote meanwhile, so it
+        should do nothing but compute.
+
+        Raises:
+            TradingHalted: the stored state cannot be read; a person writes it anew.
+            InvalidInput: the folder cannot be used.
+            DependencyUnavailable: the disk fails, or others write without end.
+        """
+        for _ in range(MOST_CONFLICTS):
+            content, state = self._stored()
+            changed = change(state)
+            if changed == state or self._objects.replace(TRADING_STATE_KEY, content, _sealed_state(changed)):
+                return changed
+        raise DependencyUnavailable(
+            f"the trading state {TRADING_STATE_KEY} was written by others {MOST_CONFLICTS} times before it could be "
+            f"changed; find who writes it without end"
+        )
+
+    def _stored(self) -> tuple[bytes | None, TradingState]:
+        try:
+            content = self._objects.get(TRADING_STATE_KEY)
+            return content, ACTIVE if content is None else _unsealed_state(content)
+        except (PipelineError, ValueError, TypeError, KeyError) as error:
+            raise TradingHalted(
+                f"the trading state {TRADING_STATE_KEY} cannot be read, so nothing is traded: {error}; write it anew"
+            ) from error
 
 
-def _state(content: bytes) -> TradingState:
+def _state_bytes(state: TradingState) -> bytes:
+    return _adapter(TradingState).dump_json(state)
+
+
+def _sealed_state(state: TradingState) -> bytes:
+    body = _state_bytes(state)
+    seal = hashlib.sha256(body).hexdigest()
+    return b'{"schema_version":%d,"sha256":"%b","state":%b}\n' % (STATE_SCHEMA_VERSION, seal.encode(), body)
+
+
+def _unsealed_state(content: bytes) -> TradingState:
     from pydantic_core import from_json
 
     envelope = from_json(content)
-    if envelope["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"schema version {envelope['schema_version']}, this code reads {SCHEMA_VERSION}")
+    version = envelope["schema_version"]
+    if version not in {1, STATE_SCHEMA_VERSION}:
+        raise ValueError(f"schema version {version}, this code reads up to {STATE_SCHEMA_VERSION}")
     state: TradingState = _adapter(TradingState).validate_python(envelope["state"])
+    is_sealed = version == STATE_SCHEMA_VERSION or "sha256" in envelope
+    if is_sealed and hashlib.sha256(_state_bytes(state)).hexdigest() != envelope["sha256"]:
+        raise ValueError("it was changed after it was written")
     return state

@@ -19,6 +19,7 @@ Rule = Callable[[OrderIntent, PlanState], Breach | None]
 _PRECONDITIONS: tuple[Rule, ...] = (rules.trading_halted, rules.account_blocked, rules.missing_input)
 
 _DENYING: tuple[Rule, ...] = (
+    rules.reducing_only,
     rules.unknown_asset,
     rules.untradable_asset,
     rules.quantity_sign,

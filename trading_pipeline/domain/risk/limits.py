@@ -51,6 +51,7 @@ class BreachCode(StrEnum):
         return member
 
     TRADING_HALTED = "TRADING_HALTED", "The trading state allows no orders."
+    REDUCING_ONLY = "REDUCING_ONLY", "The trading state lets exposure only be lowered."
     ACCOUNT_BLOCKED = "ACCOUNT_BLOCKED", "The broker lets this account trade nothing now."
     INPUT_MISSING = "INPUT_MISSING", "A figure that the decision needs is missing or not a number."
     ASSET_UNKNOWN = "ASSET_UNKNOWN", "The broker does not know the symbol."

@@ -71,6 +71,14 @@ def trading_halted(_intent: OrderIntent, state: PlanState) -> Breach | None:
     return Breach(BreachCode.TRADING_HALTED, f"{state.trading_state.mode}: {state.trading_state.reason}", "active")
 
 
+def reducing_only(intent: OrderIntent, state: PlanState) -> Breach | None:
+    """Deny buys while the trading state lets exposure only be lowered."""
+    now = state.trading_state
+    if now.allows(intent.side):
+        return None
+    return Breach(BreachCode.REDUCING_ONLY, f"{now.mode}: {now.reason}", "a sale of what is held")
+
+
 def account_blocked(_intent: OrderIntent, state: PlanState) -> Breach | None:
     """Deny everything while the broker blocks the account."""
     if not state.portfolio.blocked:

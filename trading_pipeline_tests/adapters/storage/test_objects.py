@@ -1,12 +1,17 @@
 import errno
 import os
+import subprocess
+import sys
+import tempfile
 import threading
+from collections import Counter
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -166,6 +171,44 @@ def test_a_failed_replacement_keeps_the_old(objects, monkeypatch):
     assert objects.get("a.json") == b"old"
 
 
+def test_an_object_is_replaced_only_while_it_is_what_was_expected(objects):
+    assert not objects.replace("a.json", b"one", b"two")
+    assert objects.replace("a.json", None, b"one")
+    assert not objects.replace("a.json", None, b"two")
+    assert not objects.replace("a.json", b"other", b"two")
+    assert objects.get("a.json") == b"one"
+
+    assert objects.replace("a.json", b"one", b"two")
+    assert objects.get("a.json") == b"two"
+
+
+def test_a_lock_is_never_listed(objects):
+    objects.put("state/a.json", b"one")
+    objects.replace("state/a.json", b"one", b"two")
+
+    assert objects.list("") == ["state/a.json"]
+
+
+def test_a_lock_that_is_held_too_long_is_no_endless_wait(objects, tmp_path, monkeypatch):
+    monkeypatch.setattr("trading_pipeline.adapters.storage.objects.LOCK_SECONDS", 0.05)
+    objects.put("a.json", b"one")
+
+    with FileLock(tmp_path / ".a.json.lock"), pytest.raises(DependencyUnavailable, match=r"a\.json"):
+        objects.replace("a.json", b"one", b"two")
+    assert objects.get("a.json") == b"one"
+
+
+def test_a_lock_dies_with_its_holder(objects, tmp_path):
+    objects.put("a.json", b"one")
+    lock = tmp_path / ".a.json.lock"
+    hold = f"from filelock import FileLock; FileLock({str(lock)!r}).acquire(); print('held', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        holder.kill()
+
+    assert objects.replace("a.json", b"one", b"two")
+
+
 def test_a_plan_comes_back_equal(plans, make_plan):
     plan = make_plan()
     plan = replace(plan, orders=(replace(plan.orders[0], limit_price=None, quantity=Decimal("0.100000000")),))
@@ -272,6 +315,8 @@ def test_the_newest_state_counts(trading_state):
         b'{"state": {"mode": "active"}}',
         b'{"schema_version": 1, "state": {"mode": "maybe"}}',
         b'{"schema_version": 2, "state": {"mode": "active"}}',
+        b'{"schema_version": 3, "sha256": "", "state": {"mode": "active"}}',
+        b'{"schema_version": 1, "sha256": "00", "state": {"mode": "active"}}',
         b'{"schema_version": 1}',
         b'{"schema_version": 1, "state": {}}',
     ],
@@ -290,3 +335,125 @@ def test_a_state_that_the_disk_withholds_stops_trading(trading_state, tmp_path):
 
     with pytest.raises(TradingHalted, match="nothing is traded"):
         trading_state.read()
+
+
+def test_a_state_of_the_first_version_had_no_seal_and_is_still_read(trading_state, tmp_path):
+    file = tmp_path / STATE_FILE
+    file.parent.mkdir()
+    file.write_bytes(b'{"schema_version":1,"state":{"mode":"halted","reason":"drill","set_by":"","set_at":null}}\n')
+
+    assert trading_state.read() == TradingState(TradingMode.HALTED, "drill")
+    assert trading_state.change(lambda _: ACTIVE) == ACTIVE
+    assert trading_state.read() == ACTIVE
+
+
+def test_a_state_that_was_altered_on_the_disk_stops_trading(trading_state, tmp_path):
+    trading_state.write(TradingState(TradingMode.HALTED, "drill"))
+    file = tmp_path / STATE_FILE
+    file.write_bytes(file.read_bytes().replace(b'"halted"', b'"active"'))
+
+    with pytest.raises(TradingHalted, match="changed after it was written"):
+        trading_state.read()
+    with pytest.raises(TradingHalted, match="changed after it was written"):
+        trading_state.change(lambda state: state)
+
+    trading_state.write(ACTIVE)
+    assert trading_state.read() == ACTIVE
+
+
+@given(data=st.data())
+def test_no_half_of_a_state_and_no_flipped_byte_reads_as_another_state(data):
+    with tempfile.TemporaryDirectory() as folder:
+        trading_state = StoredTradingState(FileObjects(Path(folder)))
+        state = TradingState(TradingMode.HALTED, "drill", "someone")
+        trading_state.write(state)
+        file = Path(folder) / STATE_FILE
+        content = bytearray(file.read_bytes())
+        place = data.draw(st.integers(0, len(content) - 2))
+        if data.draw(st.booleans()):
+            content[place] ^= 1 << data.draw(st.integers(0, 7))
+        else:
+            del content[place:]
+        file.write_bytes(content)
+
+        try:
+            read = trading_state.read()
+        except TradingHalted:
+            return
+        assert read == state
+
+
+def test_a_change_that_changes_nothing_writes_nothing(trading_state, tmp_path):
+    assert trading_state.change(lambda state: state) == ACTIVE
+    assert files(tmp_path) == []
+
+
+def test_a_change_is_made_of_what_another_wrote_meanwhile(trading_state):
+    seen: list[str] = []
+
+    def change(state):
+        seen.append(state.reason)
+        if len(seen) == 1:
+            trading_state.write(TradingState(TradingMode.HALTED, "first"))
+        return replace(state, reason=f"{state.reason} and second")
+
+    assert trading_state.change(change) == TradingState(TradingMode.HALTED, "first and second")
+    assert seen == ["", "first"]
+
+
+def test_a_state_that_is_written_without_end_is_given_up(objects, trading_state, monkeypatch):
+    monkeypatch.setattr(objects, "replace", lambda *_: False)
+
+    with pytest.raises(DependencyUnavailable, match="without end"):
+        trading_state.change(lambda state: replace(state, reason="mine"))
+
+
+COUNTING = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from trading_pipeline.adapters.storage.objects import FileObjects, StoredTradingState
+
+state = StoredTradingState(FileObjects(Path(sys.argv[1])))
+state.read()
+print("ready", flush=True)
+input()
+for _ in range(int(sys.argv[2])):
+    state.change(lambda now: replace(now, reason=now.reason + sys.argv[3]))
+"""
+
+
+def test_of_many_changes_by_two_processes_and_their_threads_none_is_lost(trading_state, tmp_path):
+    changes = 200 if os.environ.get("FULL") else 25
+    command = [sys.executable, "-c", COUNTING, str(tmp_path), str(changes)]
+    others = [subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE) for name in "ab"]
+
+    def change(name):
+        for _ in range(changes):
+            trading_state.change(lambda now: replace(now, reason=now.reason + name))
+
+    threads = [threading.Thread(target=change, args=(name,)) for name in "cd"]
+    assert [other.stdout.readline() for other in others] == [b"ready\n"] * 2
+    for thread in threads:
+        thread.start()
+    for other in others:
+        other.communicate(b"go\n", timeout=120)
+    for thread in threads:
+        thread.join()
+
+    assert Counter(trading_state.read().reason) == dict.fromkeys("abcd", changes)
+
+
+def test_a_writer_that_is_killed_leaves_a_whole_state_and_no_lock(trading_state, tmp_path):
+    command = [sys.executable, "-c", COUNTING, str(tmp_path), "100000", "a"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"ready\n"
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
+        while len(trading_state.read().reason) < 5:
+            assert writer.poll() is None
+        writer.kill()
+
+    written = trading_state.read().reason
+    assert set(written) == {"a"}
+    assert trading_state.change(lambda now: replace(now, reason=now.reason + "b")).reason == written + "b"

@@ -158,6 +158,17 @@ def test_a_halt_denies_everything_sales_included():
     assert all(isinstance(decision, Denied) for decision in decisions)
 
 
+def test_while_reducing_only_what_is_held_is_sold():
+    reducing = TradingState(TradingMode.REDUCING, "a break in reconciliation")
+
+    sale, short, buy = decide_all(order(Side.SELL), order(Side.SELL, symbol="QQQ"), order(), trading_state=reducing)
+
+    assert isinstance(sale, Approved)
+    assert codes(short) == {BreachCode.SELLS_MORE_THAN_HELD}
+    assert codes(buy) == {BreachCode.REDUCING_ONLY}
+    assert "a break in reconciliation" in str(buy.breaches[0])
+
+
 def test_a_blocked_account_trades_nothing():
     decision = decide_one(order(), portfolio=replace(account(), blocked="account_blocked"))
 

@@ -63,6 +63,7 @@ STATE = rules.PlanState(
     sold={},
 )
 HALTED = TradingState(TradingMode.HALTED, "drawdown", "risk watch")
+REDUCING = TradingState(TradingMode.REDUCING, "a break", "reconciliation")
 
 # For each code: its rule, what breaks it, and what just holds it.
 CASES = {
@@ -70,6 +71,11 @@ CASES = {
         rules.trading_halted,
         (order(), replace(STATE, trading_state=HALTED)),
         (order(), STATE),
+    ),
+    BreachCode.REDUCING_ONLY: (
+        rules.reducing_only,
+        (order(), replace(STATE, trading_state=REDUCING)),
+        (sale(1), replace(STATE, trading_state=REDUCING)),
     ),
     BreachCode.ACCOUNT_BLOCKED: (
         rules.account_blocked,
