@@ -55,6 +55,16 @@ class Home:
         return self.folder / "journal.sqlite"
 
     @property
+    def metrics(self) -> Path:
+        """Counters and latencies, one line a datum."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def alerts(self) -> Path:
+        """The alerts that were given (SQLite)."""
+        return self.folder / "alerts.sqlite"
+
+    @property
     def dagster(self) -> Path:
         """Dagster's own instance: runs, events, schedules."""
         return self.folder / "dagster"
@@ -63,6 +73,11 @@ class Home:
     def simulator(self) -> Path:
         """The simulated broker's account, and the file that names its address."""
         return self.folder / "simulator"
+
+    @property
+    def lease(self) -> Path:
+        """Held by whoever places orders."""
+        return self.folder / "orders.lock"
 
     @property
     def lock(self) -> Path:

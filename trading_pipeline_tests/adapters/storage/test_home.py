@@ -19,7 +19,7 @@ def test_everything_of_one_market_lies_below_one_folder(tmp_path):
     own = home(tmp_path)
 
     assert own.folder == tmp_path / "simulated-generated-7"
-    for part in (own.tables, own.objects, own.journal, own.dagster, own.simulator, own.lock):
+    for part in (own.tables, own.objects, own.journal, own.metrics, own.alerts, own.dagster, own.simulator, own.lock):
         assert part.is_relative_to(own.folder)
 
 
