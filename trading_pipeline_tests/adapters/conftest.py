@@ -25,6 +25,7 @@ from trading_pipeline.domain.orders import (
     TimeInForce,
     client_order_id,
 )
+from trading_pipeline.settings import ResilienceSettings
 from trading_pipeline_tests.builders import TurnedClock
 
 NOW = datetime(2026, 7, 31, 21, 0, tzinfo=UTC)
@@ -175,7 +176,16 @@ def patience() -> float:
 
 @pytest.fixture
 def connection(server, patience) -> Connection:
-    return Connection(server.url, server.url, read_seconds=patience, answer_seconds=patience)
+    return Connection(
+        server.url,
+        server.url,
+        ResilienceSettings(
+            trading_read={"answer_seconds": patience},
+            trading_order={"answer_seconds": patience},
+            trading_cancel={"answer_seconds": patience},
+            market_data_read={"answer_seconds": patience},
+        ),
+    )
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 alpaca-py or requests                                     ours
 ========================================================  ==========================================
 refused, reset, timed out, cut off, undecodable, empty    DependencyUnavailable
-408 and 5xx                                               DependencyUnavailable
+408 and 5xx; a refusal that is cut off                    DependencyUnavailable
 429                                                       RateLimited, with the instant named
 401; 403 without Alpaca's own code                        Unauthorized
 any other 4xx                                             RequestRefused, with Alpaca's own code or ""
@@ -14,13 +14,13 @@ a redirect; a request that cannot be sent at all          InvalidInput
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from requests import exceptions
 
+from trading_pipeline.adapters.request_quota import retry_after
 from trading_pipeline.domain.errors import (
     DependencyUnavailable,
     InvalidInput,
@@ -82,7 +82,10 @@ def _answered(request: str, error: "APIError") -> PipelineError:
         return Unauthorized(f"{found}; check that the keys belong to this URL and that the account may use it")
     if status == HTTPStatus.REQUEST_TIMEOUT or not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return DependencyUnavailable(found)
-    return RequestRefused(found, code)
+    # Alpaca's words begin here and are cut off: what they would have been is not known.
+    if text.startswith("{") and not _is_json(text):
+        return DependencyUnavailable(found)
+    return RequestRefused(found, code, _details(text))
 
 
 def _code_and_reason(text: str) -> tuple[str, str]:
@@ -96,6 +99,23 @@ def _code_and_reason(text: str) -> tuple[str, str]:
     return str(body.get("code") or ""), _quoted(str(body.get("message") or text))
 
 
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _details(text: str) -> Mapping[str, str]:
+    """Return the figures of a refusal, such as what is available, as they were written."""
+    try:
+        body = json.loads(text, parse_float=str, parse_int=str)
+    except ValueError:
+        return {}
+    return {name: str(value) for name, value in body.items()} if isinstance(body, dict) else {}
+
+
 def _headers(error: "APIError") -> Mapping[str, str]:
     response: Any = error.response
     headers: Mapping[str, str] = response.headers if response is not None else {}
@@ -105,17 +125,13 @@ def _headers(error: "APIError") -> Mapping[str, str]:
 def _retry_at(headers: Mapping[str, str]) -> datetime | None:
     """Return the instant that the answer names, if it names one that can be read.
 
-    ``X-RateLimit-Reset`` holds seconds since 1970; ``Retry-After`` a date, or
-    seconds from the answer's own ``Date`` (RFC 9110, 10.2.3).
+    ``X-RateLimit-Reset`` holds seconds since 1970.
     """
+    if "X-RateLimit-Reset" not in headers:
+        return retry_after(headers)
     try:
-        if "X-RateLimit-Reset" in headers:
-            return datetime.fromtimestamp(float(headers["X-RateLimit-Reset"]), UTC)
-        after = headers.get("Retry-After", "")
-        if after.strip().isdigit():
-            return parsedate_to_datetime(headers["Date"]).astimezone(UTC) + timedelta(seconds=int(after))
-        return parsedate_to_datetime(after).astimezone(UTC)
-    except (KeyError, ValueError, TypeError, OverflowError, OSError):
+        return datetime.fromtimestamp(float(headers["X-RateLimit-Reset"]), UTC)
+    except (ValueError, OverflowError, OSError):
         return None
 
 

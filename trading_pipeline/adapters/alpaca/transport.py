@@ -7,22 +7,20 @@ every wait, and an exception of ours for whatever goes wrong
 """
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
-from requests.exceptions import TooManyRedirects
-from urllib3.exceptions import ReadTimeoutError
-
 from trading_pipeline.adapters.alpaca.failures import classified
+from trading_pipeline.adapters.bounded_http import BoundedAdapter, TimeLimits
+from trading_pipeline.adapters.circuit_breaker import BreakerRules
 from trading_pipeline.adapters.clocks import WallClock
-from trading_pipeline.adapters.resilience import RetryPolicy, call_with_retries
+from trading_pipeline.adapters.request_quota import QuotaRules, RequestQuota
+from trading_pipeline.adapters.resilience import CallRules, Health, ResiliencePolicy, RetryPolicy, Verb
 from trading_pipeline.domain.errors import DependencyUnavailable, InvalidInput, Unauthorized
-from trading_pipeline.ports import Clock
+from trading_pipeline.ports import Clock, Metrics
+from trading_pipeline.settings import OrderCallSettings, QuotaSettings, ReadCallSettings, ResilienceSettings
 
 if TYPE_CHECKING:
     from alpaca.common.rest import RESTClient
@@ -31,8 +29,11 @@ T = TypeVar("T")
 PAPER_URL = "https://paper-api.alpaca.markets"
 DATA_URL = "https://data.alpaca.markets"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
-_CHUNK_BYTES = 65_536
-_REDIRECTS = range(300, 400)
+_PURPOSES = {
+    Verb.READ: "reading from Alpaca",
+    Verb.ORDER: "placing an order at Alpaca",
+    Verb.CANCEL: "cancelling at Alpaca",
+}
 
 
 @dataclass(frozen=True)
@@ -59,23 +60,17 @@ class Keys:
 
 @dataclass(frozen=True)
 class Connection:
-    """Where Alpaca is, and how long an answer may take.
+    """Where Alpaca is, and how it is called.
 
     Attributes:
         trading_url: base of the trading API: scheme, host and port, no path.
         data_url: base of the market data API, likewise.
-        connect_seconds: longest wait for a connection.
-        read_seconds: longest silence while an answer is awaited or read.
-        answer_seconds: longest time for the whole body of an answer, however steadily it drips.
-        retries: how reads are repeated; orders never are.
+        resilience: patience, breakers and quotas by kind of call.
     """
 
     trading_url: str = PAPER_URL
     data_url: str = DATA_URL
-    connect_seconds: float = 3.05
-    read_seconds: float = 10.0
-    answer_seconds: float = 30.0
-    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    resilience: ResilienceSettings = field(default_factory=ResilienceSettings)
 
     def __post_init__(self) -> None:
         """Refuse an address to which keys must not be sent.
@@ -96,38 +91,7 @@ def _check_base_url(url: str) -> None:
         raise InvalidInput(f"Alpaca's URL must be scheme, host and port only, such as {PAPER_URL}, was {url!r}")
 
 
-class _BoundedAdapter(HTTPAdapter):
-    """Sends with timeouts, refuses redirects and stops reading at a deadline."""
-
-    def __init__(self, connection: Connection) -> None:
-        # One client serves one thread, so one connection to its one host is all it can use.
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._connection = connection
-
-    def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:  # noqa: ANN401 - as requests has it
-        kwargs["timeout"] = (self._connection.connect_seconds, self._connection.read_seconds)
-        response = super().send(request, *args, **kwargs)
-        if response.status_code in _REDIRECTS:
-            response.close()
-            raise TooManyRedirects(f"redirected to {response.headers.get('Location')!r}", response=response)
-        # A read timeout bounds each silence, not their sum: a server that drips bytes would hold us for ever.
-        raw: Any = response.raw
-        raw.stream = _stream_until(time.monotonic() + self._connection.answer_seconds, raw)
-        return response
-
-
-def _stream_until(deadline: float, raw: Any) -> Callable[..., Iterator[bytes]]:  # noqa: ANN401 - urllib3's response
-    def stream(amt: int = _CHUNK_BYTES, decode_content: bool | None = None) -> Iterator[bytes]:  # noqa: FBT001 - urllib3's
-        while chunk := raw.read1(amt, decode_content=decode_content):
-            yield chunk
-            if time.monotonic() > deadline:
-                raw.close()
-                raise ReadTimeoutError(raw.connection, raw.geturl(), "the answer dripped past its deadline")
-
-    return stream
-
-
-def _corrected(client: T, base_url: str, connection: Connection) -> T:
+def _corrected(client: T, base_url: str, adapter: BoundedAdapter) -> T:
     """Switch off the client's own retries and give it our adapter.
 
     Raises:
@@ -143,15 +107,23 @@ def _corrected(client: T, base_url: str, connection: Connection) -> T:
     # 0 means one attempt: the client repeats 429 and 504 while this is above zero, POST included.
     untyped._retry = 0  # noqa: SLF001 - the only handle there is
     session = untyped._session  # noqa: SLF001 - the only handle there is
-    session.mount("https://", _BoundedAdapter(connection))
-    session.mount("http://", _BoundedAdapter(connection))
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
     # HTTP_PROXY would otherwise capture calls to this very machine.
     session.trust_env = urlsplit(base_url).hostname not in LOOPBACK_HOSTS
     return client
 
 
+@dataclass(frozen=True)
+class _Line:
+    """One thread's way to Alpaca: a client, and the adapter through which it sends."""
+
+    client: "RESTClient"
+    adapter: BoundedAdapter
+
+
 class Api:
-    """One of Alpaca's APIs: the client's own calls, with reads repeated and failures classified.
+    """One of Alpaca's APIs: the client's own calls under our policy, with failures classified.
 
     Each thread has its own client: a requests.Session is not promised to be
     safe across threads, and a lock would put concurrent pages in a row again.
@@ -161,82 +133,143 @@ class Api:
     that Alpaca has added since, and turn Decimals into floats.
     """
 
-    def __init__(self, base_url: str, build: Callable[[], "RESTClient"], policy: RetryPolicy, clock: Clock) -> None:
-        """Remember how a thread's client is built; nothing is connected yet."""
+    def __init__(
+        self, base_url: str, build: Callable[[], "RESTClient"], policy: ResiliencePolicy, quota: RequestQuota
+    ) -> None:
+        """Remember how a thread's client is built, and tell ``quota`` of each answer; nothing is connected yet."""
         self._base_url = base_url
         self._build = build
         self._policy = policy
-        self._clock = clock
+        self._quota = quota
         self._of_thread = threading.local()
 
     def client(self) -> "RESTClient":
         """Return the calling thread's alpaca-py client."""
-        if not hasattr(self._of_thread, "client"):
-            self._of_thread.client = self._build()
-        client: RESTClient = self._of_thread.client
-        return client
+        return self._line().client
+
+    def health(self) -> Health:
+        """Return what became of the calls so far: breakers, counts, the latest failures, and what the quota leaves."""
+        return self._policy.snapshot()
 
     def get(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401 - JSON
         """Return the JSON at ``path`` (without its version), asking again where that may help.
 
         Raises:
-            TransientError: no usable answer within the retry policy.
+            TransientError: no usable answer within the policy, or none asked for since the last ones failed.
             PermanentError: Alpaca refused.
         """
-
-        def ask() -> Any:  # noqa: ANN401 - JSON
-            return self._answer("GET", path, lambda: self.client().get(path, dict(parameters or {})))
-
-        return call_with_retries(ask, "reading from Alpaca", self._policy, self._clock)
+        return self._answer(Verb.READ, "GET", path, lambda client: client.get(path, dict(parameters or {})))
 
     def post(self, path: str, body: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
         """Send ``body`` exactly once and return the JSON that answers it.
 
         Raises:
+            CircuitOpen: nothing was sent, since the last ones failed.
             TransientError: no usable answer; the request may or may not have been carried out.
             PermanentError: Alpaca refused.
         """
-        return self._answer("POST", path, lambda: self.client().post(path, dict(body)))
+        return self._answer(Verb.ORDER, "POST", path, lambda client: client.post(path, dict(body)))
 
     def delete(self, path: str) -> None:
-        """Ask exactly once for ``path`` to be deleted; raises as :meth:`post`."""
-        classified(self._described("DELETE", path), lambda: self.client().delete(path))
+        """Ask exactly once for ``path`` to be deleted; raises as :meth:`post`, but never for a breaker."""
+        request = self._described("DELETE", path)
+        self._send(Verb.CANCEL, lambda client: classified(request, lambda: client.delete(path)))
 
-    def _answer(self, method: str, path: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - JSON
+    def _answer(self, verb: Verb, method: str, path: str, call: Callable[["RESTClient"], Any]) -> Any:  # noqa: ANN401
         request = self._described(method, path)
-        answer = classified(request, call)
-        if answer is None:
-            raise DependencyUnavailable(f"{request}: an empty answer where JSON was expected")
-        return answer
+
+        def ask(client: "RESTClient") -> Any:  # noqa: ANN401 - JSON
+            answer = classified(request, lambda: call(client))
+            if answer is None:
+                raise DependencyUnavailable(f"{request}: an empty answer where JSON was expected")
+            return answer
+
+        return self._send(verb, ask)
+
+    def _send(self, verb: Verb, ask: Callable[["RESTClient"], T]) -> T:
+        line = self._line()
+
+        def within(limits: TimeLimits) -> T:
+            line.adapter.limits = limits
+            return ask(line.client)
+
+        return self._policy.call(verb, _PURPOSES[verb], within)
+
+    def _line(self) -> _Line:
+        if not hasattr(self._of_thread, "line"):
+            adapter = BoundedAdapter(self._quota.observe)
+            client = _corrected(self._build(), self._base_url, adapter)
+            self._of_thread.line = _Line(client, adapter)
+        line: _Line = self._of_thread.line
+        return line
 
     def _described(self, method: str, path: str) -> str:
         return f"{method} {self._base_url}/v2{path}"
 
 
-def trading_api(keys: Keys, connection: Connection, clock: Clock | None = None) -> Api:
+def trading_api(keys: Keys, connection: Connection, clock: Clock | None = None, metrics: Metrics | None = None) -> Api:
     """Return the trading API: account, orders, assets, clock.
 
-    ``clock`` paces the retries; it is the machine's where none is given.
+    ``clock`` paces the calls and is the machine's where none is given; ``metrics`` receives their counts.
     """
 
     def build() -> "RESTClient":
         from alpaca.trading.client import TradingClient
 
-        url = connection.trading_url
-        client = TradingClient(keys.key_id, keys.secret_key, raw_data=True, url_override=url)
-        return _corrected(client, url, connection)
+        return TradingClient(keys.key_id, keys.secret_key, raw_data=True, url_override=connection.trading_url)
 
-    return Api(connection.trading_url, build, connection.retries, clock or WallClock())
+    chosen = connection.resilience
+    rules = {
+        Verb.READ: _read_rules(chosen.trading_read),
+        Verb.ORDER: _order_rules(chosen.trading_order),
+        Verb.CANCEL: _order_rules(chosen.trading_cancel),
+    }
+    return _api("trading", connection.trading_url, build, rules, chosen.trading_quota, clock or WallClock(), metrics)
 
 
-def data_api(keys: Keys, connection: Connection, clock: Clock | None = None) -> Api:
-    """Return the market data API: bars and quotes; ``clock`` as for :func:`trading_api`."""
+def data_api(keys: Keys, connection: Connection, clock: Clock | None = None, metrics: Metrics | None = None) -> Api:
+    """Return the market data API: bars and quotes; ``clock`` and ``metrics`` as for :func:`trading_api`."""
 
     def build() -> "RESTClient":
         from alpaca.data.historical.stock import StockHistoricalDataClient
 
-        url = connection.data_url
-        client = StockHistoricalDataClient(keys.key_id, keys.secret_key, raw_data=True, url_override=url)
-        return _corrected(client, url, connection)
+        return StockHistoricalDataClient(keys.key_id, keys.secret_key, raw_data=True, url_override=connection.data_url)
 
-    return Api(connection.data_url, build, connection.retries, clock or WallClock())
+    chosen = connection.resilience
+    rules = {Verb.READ: _read_rules(chosen.market_data_read)}
+    return _api(
+        "market data", connection.data_url, build, rules, chosen.market_data_quota, clock or WallClock(), metrics
+    )
+
+
+def _api(
+    dependency: str,
+    base_url: str,
+    build: Callable[[], "RESTClient"],
+    rules: Mapping[Verb, CallRules],
+    allowed: QuotaSettings,
+    clock: Clock,
+    metrics: Metrics | None,
+) -> Api:
+    quota = RequestQuota(QuotaRules(allowed.requests_per_minute, allowed.burst), clock)
+    return Api(base_url, build, ResiliencePolicy(dependency, rules, clock, quota, metrics), quota)
+
+
+def _read_rules(chosen: ReadCallSettings) -> CallRules:
+    retry = RetryPolicy(
+        chosen.attempts, chosen.first_wait_seconds, chosen.longest_wait_seconds, chosen.deadline_seconds
+    )
+    return CallRules(retry, chosen.connect_seconds, chosen.answer_seconds, _breaker_rules(chosen))
+
+
+def _order_rules(chosen: OrderCallSettings) -> CallRules:
+    once = RetryPolicy(attempts=1, deadline_seconds=chosen.deadline_seconds)
+    return CallRules(once, chosen.connect_seconds, chosen.answer_seconds, _breaker_rules(chosen))
+
+
+def _breaker_rules(chosen: ReadCallSettings | OrderCallSettings) -> BreakerRules:
+    return BreakerRules(
+        failures=chosen.breaker_failures,
+        window_seconds=chosen.breaker_window_seconds,
+        pause_seconds=chosen.breaker_pause_seconds,
+    )

@@ -343,3 +343,12 @@ def test_a_status_that_is_new_does_not_hide_the_other_orders(server, broker, ord
     server.on(LIST, [order_row("tp1-a", status="teleported"), order_row("tp1-b", status="filled")])
 
     assert [order.status for order in broker.orders()] == [OrderStatus.UNRECOGNISED, OrderStatus.FILLED]
+
+
+def test_a_refusal_that_is_cut_off_is_no_answer(server, broker, make_intent, order_row):
+    cut = '{"message":"order not found for tp1'
+    server.on(LOOK_UP, text=cut, status=404).on(LOOK_UP, order_row("tp1-a"))
+    server.on(SUBMIT, text=cut, status=422)
+
+    assert broker.order("tp1-a") is not None
+    assert isinstance(broker.submit(make_intent()), Unknown)

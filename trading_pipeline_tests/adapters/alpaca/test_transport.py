@@ -1,5 +1,6 @@
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +8,12 @@ from requests import Session
 
 from trading_pipeline.adapters.alpaca import transport
 from trading_pipeline.adapters.alpaca.transport import Connection, Keys
+from trading_pipeline.adapters.bounded_http import BoundedAdapter
+from trading_pipeline.adapters.circuit_breaker import BreakerRules
+from trading_pipeline.adapters.metrics import NoMetrics
+from trading_pipeline.adapters.resilience import CallRules, RetryPolicy, Verb
 from trading_pipeline.domain.errors import (
+    CircuitOpen,
     DependencyUnavailable,
     InvalidInput,
     PipelineError,
@@ -15,6 +21,8 @@ from trading_pipeline.domain.errors import (
     RequestRefused,
     Unauthorized,
 )
+from trading_pipeline.settings import ResilienceSettings
+from trading_pipeline_tests.simulator.conftest import serving
 
 ROUTE = "GET /v2/account"
 
@@ -29,7 +37,7 @@ def test_a_client_without_its_private_handles_is_refused(connection):
         _retry = 3
 
     with pytest.raises(InvalidInput, match=r"Renamed has no _session.*requirements.lock"):
-        transport._corrected(Renamed(), connection.trading_url, connection)
+        transport._corrected(Renamed(), connection.trading_url, BoundedAdapter(lambda *_: None))
 
 
 def test_keys_travel_in_headers_and_never_in_words(server, trading, keys, connection):
@@ -267,3 +275,146 @@ def test_keys_that_no_header_can_carry_are_refused_without_being_quoted(secret_k
         Keys("KEY", secret_key)
 
     assert "cret" not in str(raised.value).replace("secret key", "")
+
+
+def told(remaining, limit=200, seconds=40):
+    return {
+        "X_RateLimit_Limit": str(limit),
+        "X_RateLimit_Remaining": str(remaining),
+        "X_RateLimit_Reset": str(int(datetime.now(UTC).timestamp()) + seconds),  # noqa: TID251 - the server's Date is
+    }
+
+
+def test_every_answer_tells_what_the_quota_leaves(server, trading):
+    server.on(ROUTE, {"cash": "1"}, **told(150))
+    server.on("POST /v2/orders", status=422, text="{}", **told(120))
+    server.on("DELETE /v2/orders/1", status=204, **told(80))
+
+    left = []
+    trading.get("/account")
+    left.append(trading.health().quota.remaining)
+    with pytest.raises(RequestRefused):
+        trading.post("/orders", {})
+    left.append(trading.health().quota.remaining)
+    trading.delete("/orders/1")
+    left.append(trading.health().quota.remaining)
+
+    assert left[0] == 150
+    assert left[1] in {119, 120}
+    assert left[2] in {79, 80}
+
+
+def test_where_nothing_is_left_the_next_waits_for_the_reset(server, trading, clock):
+    server.on(ROUTE, {"cash": "1"}, **told(0, seconds=20))
+
+    trading.get("/account")
+    trading.get("/account")
+
+    assert 10 <= sum(clock.waits) <= 25
+
+
+def test_every_way_out_is_counted(server, trading):
+    server.on(ROUTE, status=500).on(ROUTE, {"cash": "1"})
+    server.on("POST /v2/orders", {"id": "1"}).on("DELETE /v2/orders/1", status=204)
+
+    trading.get("/account")
+    trading.post("/orders", {})
+    trading.delete("/orders/1")
+
+    calls = trading.health().calls
+    assert {verb: (kind.calls, kind.failures) for verb, kind in calls.items()} == {
+        Verb.READ: (2, 1),
+        Verb.ORDER: (1, 0),
+        Verb.CANCEL: (1, 0),
+    }
+    assert sum(kind.calls for kind in calls.values()) == len(server.received)
+    public = {name for name in vars(transport.Api) if not name.startswith("_")}
+    assert public == {"client", "get", "post", "delete", "health"}, "count the new one here"
+
+
+def test_an_api_that_keeps_failing_is_left_alone_but_for_cancellations(server, trading, clock):
+    for route in (ROUTE, "POST /v2/orders", "DELETE /v2/orders/1"):
+        server.on(route, status=503)
+
+    for _ in range(2):
+        with pytest.raises(DependencyUnavailable):
+            trading.get("/account")
+    with pytest.raises(CircuitOpen, match=r"trading reads are left alone since .* answered 503"):
+        trading.get("/account")
+    assert server.count(ROUTE) == 5
+
+    for _ in range(6):
+        with pytest.raises(DependencyUnavailable):
+            trading.post("/orders", {})
+        with pytest.raises(DependencyUnavailable):
+            trading.delete("/orders/1")
+    assert server.count("POST /v2/orders") == 5
+    assert server.count("DELETE /v2/orders/1") == 6
+
+    clock.wait(30)
+    with pytest.raises(CircuitOpen):
+        trading.get("/account")
+    assert server.count(ROUTE) == 6
+
+
+def test_refusals_leave_no_api_alone(server, trading):
+    server.on("POST /v2/orders", status=403, text='{"code": 40310000, "message": "insufficient buying power"}')
+
+    for _ in range(12):
+        with pytest.raises(RequestRefused):
+            trading.post("/orders", {})
+
+
+def test_the_settings_of_each_kind_of_call_are_its_rules(keys, clock):
+    chosen = ResilienceSettings(
+        trading_read={"attempts": 2, "deadline_seconds": 7, "breaker_failures": 3},
+        trading_order={"connect_seconds": 2, "answer_seconds": 4, "breaker_pause_seconds": 9},
+        trading_quota={"requests_per_minute": 50, "burst": 5},
+        market_data_read={"breaker_window_seconds": 11},
+        market_data_quota={"requests_per_minute": 10_000},
+    )
+    connection = Connection(resilience=chosen)
+    trading = transport.trading_api(keys, connection, clock)
+    data = transport.data_api(keys, connection, clock)
+
+    guards = trading._policy._guards
+    assert guards[Verb.READ].rules.retry == RetryPolicy(attempts=2, deadline_seconds=7)
+    assert guards[Verb.READ].rules.breaker == BreakerRules(failures=3)
+    assert guards[Verb.ORDER].rules == CallRules(
+        RetryPolicy(attempts=1, deadline_seconds=75), 2, 4, BreakerRules(pause_seconds=9)
+    )
+    assert guards[Verb.CANCEL].rules == CallRules(RetryPolicy(attempts=1, deadline_seconds=75), 3, 6)
+    assert trading.health().quota.limit == 50
+    assert data._policy._guards[Verb.READ].rules.breaker.window_seconds == 11
+    assert data.health().quota.limit == 10_000
+    assert list(data.health().calls) == [Verb.READ]
+
+
+def test_metrics_are_told_of_calls_and_quota(server, keys, connection, clock):
+    told_metrics = []
+
+    class Metrics(NoMetrics):
+        def count(self, name, value=1, **labels):
+            told_metrics.append((name, labels))
+
+        def gauge(self, name, value, **labels):
+            told_metrics.append((name, value, labels))
+
+    server.on(ROUTE, {"cash": "1"}, **told(99))
+    transport.trading_api(keys, connection, clock, Metrics()).get("/account")
+
+    assert told_metrics == [
+        ("dependency_calls", {"dependency": "trading", "verb": "read"}),
+        ("rate_limit_remaining", 99, {"dependency": "trading"}),
+    ]
+
+
+def test_the_simulators_limit_is_learned_and_never_exceeded(tmp_path):
+    with serving(tmp_path, rate_limit=40) as simulator:
+        api = transport.trading_api(Keys(*simulator.keys), Connection(simulator.url, simulator.url))
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: api.get("/clock"), range(24)))
+
+    assert len(answers) == 24
+    health = api.health()
+    assert (health.quota.limit, health.calls[Verb.READ].failures, health.calls[Verb.READ].retries) == (40, 0, 0)
