@@ -102,7 +102,15 @@ class OrderUpdates(Protocol):
     """A hint that an order of the account changed; what became of it is read from the broker."""
 
     def wait(self, seconds: float) -> None:
-        """Return when news came since the last call, at the latest after ``seconds``."""
+        """Return when news came since the last call, at the latest after ``seconds``.
+
+        Raises:
+            Interrupted: the process was asked to end.
+        """
+        ...
+
+    def compare(self, orders: Sequence[BrokerOrder]) -> None:
+        """Take note of what the broker itself listed, to find out that news does not come."""
         ...
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -45,6 +45,24 @@ class Mode(StrEnum):
     SIMULATED = "simulated"
     PAPER = "paper"
     LIVE = "live"
+
+
+class LogFormat(StrEnum):
+    """How log lines look; auto is console at a terminal and JSON elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    """From which level on our own events are logged; auto is warning at a terminal and info elsewhere."""
+
+    AUTO = "auto"
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 class _Section(BaseModel):
@@ -145,7 +163,27 @@ class ExecutionSettings(_Section):
         default=15, description="Minutes before the close (13:00 on half days) until which orders may be placed."
     )
     order_timeout_seconds: Seconds = Field(
-        default=60.0, description="Seconds after which a working order is cancelled and the run goes on."
+        default=60.0,
+        description="Seconds after which a working order is cancelled, counted over all prices that it is given.",
+    )
+    max_reprices: Annotated[int, Field(ge=0, le=20)] = Field(
+        default=3, description="How often the rest of an order is sent again, each time further from the quote."
+    )
+    orders_in_flight: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=8, description="Orders on their way to the broker at once; sells all before buys."
+    )
+    time_limit_minutes: Annotated[int, Field(ge=1, le=390)] = Field(
+        default=60, description="Minutes after a plan was journalled until which its orders may still be sent."
+    )
+    max_quote_age_minutes: Annotated[int, Field(ge=1, le=390)] = Field(
+        default=15, description="Age of the oldest quote, in minutes, by which an order is priced; older ones wait."
+    )
+    relaunch_after_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
+        default=30,
+        description="Seconds from the second run that left orders open to the third; then 3 times, 7 times, ...",
+    )
+    lease_wait_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        default=30.0, description="Seconds that a run waits for another one that places orders here; then both do."
     )
     max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
         default=5, description="Runs that may try to bring a session's orders to their end."
@@ -190,19 +228,78 @@ class MarketDataSettings(_Section):
 
 
 class BrokerSettings(_Section):
-    """Account, keys and patience towards the broker."""
+    """Account and keys."""
 
     key_id: SecretStr = Field(default=SecretStr(""), description="Alpaca's key id; set APCA_API_KEY_ID.")
     secret_key: SecretStr = Field(default=SecretStr(""), description="Alpaca's secret key; set APCA_API_SECRET_KEY.")
     live_account: str = Field(
         default="", description="Last six characters of the live account's number; needed in mode live only."
     )
-    connect_timeout_seconds: Seconds = Field(default=5.0, description="Seconds to wait for a connection.")
-    read_timeout_seconds: Seconds = Field(default=15.0, description="Seconds to wait for the next byte of an answer.")
-    read_attempts: Annotated[int, Field(ge=1, le=10)] = Field(
-        default=4, description="Attempts of a read that failed for a passing reason; orders are sent once."
+
+
+class _CallSettings(_Section):
+    connect_seconds: Seconds = Field(default=3.0, description="Seconds for a connection, name and handshake included.")
+    # A process that is asked to end has ten seconds, and what is on its way is waited for.
+    answer_seconds: Seconds = Field(default=6.0, description="Seconds for one whole answer, however it drips.")
+    breaker_failures: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=5, description="Failures in a row after which such calls are refused for a while."
     )
-    read_deadline_seconds: Seconds = Field(default=30.0, description="Seconds for all attempts of a read together.")
+    breaker_window_seconds: Seconds = Field(
+        default=60.0, description="Seconds over which half of at least ten calls must fail for the same."
+    )
+    breaker_pause_seconds: Seconds = Field(
+        default=30.0, description="Seconds for which they are refused, before one is let through."
+    )
+
+
+class ReadCallSettings(_CallSettings):
+    """How something is read: asked again after a passing failure."""
+
+    attempts: Annotated[int, Field(ge=1, le=10)] = Field(default=4, description="Attempts in all, the first included.")
+    first_wait_seconds: Seconds = Field(
+        default=0.2, description="Longest wait after the first failure, in seconds; it doubles with each further one."
+    )
+    longest_wait_seconds: Seconds = Field(default=5.0, description="Longest wait between two attempts, in seconds.")
+    deadline_seconds: Seconds = Field(
+        default=30.0, description="Seconds for all attempts together, their waits and the quota's included."
+    )
+
+
+class OrderCallSettings(_CallSettings):
+    """How an order is sent or cancelled: once; only the submit loop decides about another time."""
+
+    # More than a minute, so that a quota that is used up is waited out.
+    deadline_seconds: Seconds = Field(
+        default=75.0, description="Seconds for the one attempt and its wait for the quota together."
+    )
+
+
+class QuotaSettings(_Section):
+    """How many requests an account may send; the broker's own figures, which each answer carries, win."""
+
+    requests_per_minute: Annotated[int, Field(ge=2, le=100_000)] = Field(
+        default=200, description="Requests a minute that are allowed, as long as no answer told."
+    )
+    burst: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=60, description="Requests that may leave at once after a rest; fewer than those of a minute."
+    )
+
+    @model_validator(mode="after")
+    def _leaves_a_rate(self) -> "QuotaSettings":
+        if self.burst >= self.requests_per_minute:
+            raise ValueError(f"burst, {self.burst}, must be below requests_per_minute, {self.requests_per_minute}")
+        return self
+
+
+class ResilienceSettings(_Section):
+    """How patiently Alpaca is called, by kind of call."""
+
+    trading_read: ReadCallSettings = Field(default_factory=ReadCallSettings)
+    trading_order: OrderCallSettings = Field(default_factory=OrderCallSettings)
+    trading_cancel: OrderCallSettings = Field(default_factory=OrderCallSettings)
+    trading_quota: QuotaSettings = Field(default_factory=QuotaSettings)
+    market_data_read: ReadCallSettings = Field(default_factory=ReadCallSettings)
+    market_data_quota: QuotaSettings = Field(default_factory=QuotaSettings)
 
 
 class SimulatorSettings(_Section):
@@ -238,6 +335,67 @@ class ScheduleSettings(_Section):
     )
 
 
+class MonitoringSettings(_Section):
+    """How long an order may stay where it is before a person is told, and how its changes are heard of."""
+
+    acknowledge_within_seconds: Seconds = Field(
+        default=10.0, description="Seconds within which the broker must show an order that was sent."
+    )
+    pending_within_seconds: Seconds = Field(
+        default=30.0, description="Seconds within which a pending or accepted order must work, in the open session."
+    )
+    partial_within_seconds: Seconds = Field(
+        default=120.0, description="Seconds within which a partially filled order must be filled or cancelled."
+    )
+    cancel_within_seconds: Seconds = Field(
+        default=30.0, description="Seconds within which a cancellation must have taken effect."
+    )
+    watchdog_interval_seconds: Annotated[int, Field(ge=5, le=3600)] = Field(
+        default=30, description="Seconds between two looks at the orders under way."
+    )
+    reduce_on_overdue: bool = Field(
+        default=False, description="Let an overdue order change the trading state to reducing."
+    )
+    rejected_orders_before_reducing: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=3, description="Rejected or abandoned orders of a session at which the trading state becomes reducing."
+    )
+    reduce_on_external_orders: bool = Field(
+        default=True, description="Let orders that are not ours, found in the account, change the state to reducing."
+    )
+    stream: bool = Field(
+        default=True, description="Hear of order changes as they happen; without it they are asked for only."
+    )
+    stream_connect_seconds: Seconds = Field(default=10.0, description="Seconds for the stream's connection.")
+    stream_authenticate_seconds: Seconds = Field(
+        default=10.0, description="Seconds for the stream to accept the keys and the subscription."
+    )
+    stream_ping_seconds: Seconds = Field(default=10.0, description="Seconds between two pings of the stream.")
+    stream_pong_seconds: Seconds = Field(
+        default=10.0, description="Seconds within which a ping must be answered before the stream counts as dead."
+    )
+    stream_first_backoff_seconds: Seconds = Field(
+        default=1.0, description="Shortest pause before the stream is connected again, in seconds."
+    )
+    stream_longest_backoff_seconds: Seconds = Field(
+        default=30.0, description="Longest pause before the stream is connected again, in seconds."
+    )
+    stream_failures_before_polling: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=5, description="Failures of the stream in a row at which a person is told that orders are polled only."
+    )
+    stream_grace_seconds: Seconds = Field(
+        default=2.0, description="Seconds by which the stream may lag behind what the broker answers when asked."
+    )
+
+    @model_validator(mode="after")
+    def _backs_off_further(self) -> "MonitoringSettings":
+        if self.stream_longest_backoff_seconds < self.stream_first_backoff_seconds:
+            raise ValueError(
+                f"stream_longest_backoff_seconds, {self.stream_longest_backoff_seconds:g}, must not be below "
+                f"stream_first_backoff_seconds, {self.stream_first_backoff_seconds:g}"
+            )
+        return self
+
+
 class ResearchSettings(_Section):
     """Where the history of many strategies is computed: in one process, in several, or on several machines."""
 
@@ -260,6 +418,20 @@ class ResearchSettings(_Section):
     def shard_count(self) -> int:
         """How many parts the strategies are dealt to; in one process there is nothing to gain from several."""
         return self.shards or (1 if self.executor == "in_process" else self.processes)
+
+
+class ObservabilitySettings(_Section):
+    """What is told of the work while it is done."""
+
+    log_format: LogFormat = Field(
+        default=LogFormat.AUTO,
+        description="Log lines on standard error: json, console, or auto (console at a terminal).",
+    )
+    log_level: LogLevel = Field(
+        default=LogLevel.AUTO,
+        description="Lowest level of our own events that is logged; auto is warning at a terminal, info elsewhere.",
+    )
+    metrics: bool = Field(default=True, description="Record metrics, as lines of metrics.jsonl in the home folder.")
 
 
 class InstrumentSettings(_Section):
@@ -285,9 +457,12 @@ class Settings(_Section):
     execution: ExecutionSettings = Field(default_factory=ExecutionSettings)
     market_data: MarketDataSettings = Field(default_factory=MarketDataSettings)
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
+    resilience: ResilienceSettings = Field(default_factory=ResilienceSettings)
     simulator: SimulatorSettings = Field(default_factory=SimulatorSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    monitoring: MonitoringSettings = Field(default_factory=MonitoringSettings)
     research: ResearchSettings = Field(default_factory=ResearchSettings)
+    observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)
     instruments: dict[str, InstrumentSettings] = Field(
         default={},
         description="Symbols of your own strategies that are not known yet: asset_class and leverage of each.",
@@ -392,8 +567,13 @@ def _leaves(file: Path, node: yaml.MappingNode | None, prefix: str = "") -> Iter
 
 
 def _is_section(name: str) -> bool:
-    field = Settings.model_fields.get(name)
-    return field is not None and field.default_factory is not None
+    section: type[BaseModel] = Settings
+    for key in name.split("."):
+        field = section.model_fields.get(key)
+        if field is None or field.default_factory is None:
+            return False
+        section = cast("type[BaseModel]", field.annotation)
+    return True
 
 
 def _is_empty(node: yaml.Node) -> bool:

@@ -128,7 +128,16 @@ def test_the_environment_may_name_the_file_and_an_option_wins_over_it(file):
     assert load_settings(given_file, {FILE_VARIABLE: str(named)}).settings.mode is Mode.SIMULATED
 
 
-@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "risk:\norders:\n  # band: 0.1\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing yet\n",
+        "---\n",
+        "risk:\norders:\n  # band: 0.1\n",
+        "resilience:\n  trading_read:\n  trading_order:\n    # answer_seconds: 3\n",
+    ],
+)
 def test_a_file_or_section_that_says_nothing_changes_nothing(file, text):
     assert load_settings(file(text), {}).settings == Settings()
 
@@ -350,3 +359,29 @@ def test_there_is_one_shard_for_each_process_unless_the_settings_say_how_many(gi
 @pytest.mark.parametrize("executor", ["threads", "dagster.multiprocess_executor", "a:b:c", ":name", "os system:name"])
 def test_an_executor_is_one_of_ours_or_named_by_module_and_attribute(executor):
     assert "research.executor" in refusal(None, {f"{PREFIX}RESEARCH__EXECUTOR": executor})
+
+
+def test_a_kind_of_call_keeps_its_own_defaults_where_one_is_set(file):
+    chosen = load_settings(file("resilience:\n  trading_order: {connect_seconds: 2}\n"), {}).settings.resilience
+
+    assert (chosen.trading_order.connect_seconds, chosen.trading_order.answer_seconds) == (2, 6)
+    assert chosen.trading_read == Settings().resilience.trading_read
+
+
+@pytest.mark.parametrize("kind", ["trading_read", "trading_order", "trading_cancel", "market_data_read"])
+def test_a_request_is_over_before_a_process_that_is_asked_to_end_is_killed(kind):
+    chosen = getattr(Settings().resilience, kind)
+
+    assert chosen.connect_seconds + chosen.answer_seconds < 10
+
+
+def test_how_often_an_order_is_sent_is_no_setting():
+    assert "attempts" not in type(Settings().resilience.trading_order).model_fields
+    assert "attempts" not in type(Settings().resilience.trading_cancel).model_fields
+
+
+def test_a_burst_of_a_whole_minutes_requests_is_refused(file):
+    message = refusal(file("resilience:\n  trading_quota: {requests_per_minute: 50}\n"))
+
+    assert "resilience.trading_quota" in message
+    assert "burst, 60, must be below requests_per_minute, 50" in message

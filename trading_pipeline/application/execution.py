@@ -112,7 +112,7 @@ def execute(plan: Plan, venue: Venue, rules: ExecutionRules) -> ExecutionReport:
     now = venue.clock.now()
     refuse_untimely(plan, rules, now)
     _claim(plan, venue.journal, now)
-    settle(venue, rules, now)
+    _settle_earlier(plan, venue, rules, now)
     claimed_at = min((entry.recorded_at for entry in venue.journal.history(plan.plan_id)), default=now)
     desk = Desk(plan, venue, rules, claimed_at, now)
     with ThreadPoolExecutor(rules.orders_in_flight, "orders") as senders:
@@ -165,6 +165,13 @@ def _claim(plan: Plan, journal: OrderJournal, now: datetime) -> None:
     holder = journal.claim(plan, now)
     if holder != plan.plan_id:
         raise DataError(f"plan {holder} of session {plan.session} is being executed; plan {plan.plan_id} came too late")
+
+
+def _settle_earlier(plan: Plan, venue: Venue, rules: ExecutionRules, now: datetime) -> None:
+    if any(entry.plan_id != plan.plan_id for entry in venue.journal.unfinished()):
+        # Another account knows none of their orders, which would read as never sent.
+        _refuse_blocked(venue.broker.portfolio(), plan)
+        settle(venue, rules, now)
 
 
 def _work_off(side: Side, desk: Desk, senders: ThreadPoolExecutor) -> None:
@@ -227,7 +234,7 @@ def _placed(
     refuse_untimely(desk.plan, desk.rules, desk.now)
     held_back = desk.held_back(pursuits[0].intent.side)
     portfolio = desk.venue.broker.portfolio()
-    _refuse_blocked(portfolio, desk)
+    _refuse_blocked(portfolio, desk.plan)
     opposed = {} if held_back else opposites.opposed(pursuits, desk)
     waiting = {pursuit.intent.symbol: held_back or opposed.get(pursuit.intent.symbol, "") for pursuit in pursuits}
     quotes = desk.venue.market_data.quotes([pursuit.intent.symbol for pursuit in pursuits])
@@ -239,8 +246,8 @@ def _placed(
     return [pursuit for pursuit in results if pursuit.is_working]
 
 
-def _refuse_blocked(portfolio: Portfolio, desk: Desk) -> None:
-    left, wanted = f"what was not yet sent of plan {desk.plan.plan_id} stays unsent", desk.plan.account_number
+def _refuse_blocked(portfolio: Portfolio, plan: Plan) -> None:
+    left, wanted = f"what was not yet sent of plan {plan.plan_id} stays unsent", plan.account_number
     if portfolio.blocked:
         raise TradingHalted(f"the broker blocks the account: {portfolio.blocked}; {left}")
     if portfolio.account_number != wanted:

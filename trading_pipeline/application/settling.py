@@ -60,4 +60,5 @@ def _cancel(entry: JournalEntry, order: BrokerOrder, venue: Venue, now: datetime
 
 
 def _record(entry: JournalEntry, state: IntentState, detail: str, venue: Venue, now: datetime) -> None:
-    venue.journal.record(entry.client_order_id, state, detail, now, Attempt(entry.order_id))
+    # Whoever wrote since knows better.
+    venue.journal.record(entry.client_order_id, state, detail, now, Attempt(entry.order_id, expecting=entry))

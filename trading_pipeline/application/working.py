@@ -29,6 +29,8 @@ ENDED = {
 def listed(desk: Desk) -> Mapping[str, BrokerOrder]:
     """Return every order of the execution session so far by its client order id."""
     orders = desk.venue.broker.orders(sessions.open_of(desk.plan.execution_session))
+    if desk.venue.updates is not None:
+        desk.venue.updates.compare(orders)
     return {order.client_order_id: order for order in orders}
 
 

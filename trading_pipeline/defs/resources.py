@@ -1,17 +1,23 @@
 """What assets, checks and sensors use of the world: chosen by mode in one table, made when first asked for."""
 
 import os
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import structlog
+from filelock import FileLock, Timeout
 
-from trading_pipeline.adapters.clocks import BrokerClock
-from trading_pipeline.adapters.resilience import RetryPolicy
+from trading_pipeline.adapters.clocks import BrokerClock, WallClock, ended_by_signal
+from trading_pipeline.adapters.logs import configure_logging
+from trading_pipeline.adapters.metrics import MetricsFile, NoMetrics
+from trading_pipeline.adapters.notifiers import AlertOutbox
 from trading_pipeline.adapters.storage.home import DEFAULT_HOME, HOME_VARIABLE, Home, home_of
 from trading_pipeline.adapters.storage.journal import SqliteJournal
 from trading_pipeline.adapters.storage.objects import FileObjects, StoredPlans, StoredTradingState
@@ -25,6 +31,7 @@ from trading_pipeline.domain.indicators import Smoothing
 from trading_pipeline.domain.portfolio import Portfolio
 from trading_pipeline.domain.risk.limits import RiskLimits
 from trading_pipeline.domain.strategies import Strategy, tree
+from trading_pipeline.ports import Metrics, OrderUpdates
 from trading_pipeline.settings import Mode, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -90,6 +97,17 @@ class TradingWorld:
         return SqliteJournal(self.home.journal)
 
     @cached_property
+    def metrics(self) -> Metrics:
+        """Where counters and latencies are recorded."""
+        wanted = self.settings.observability.metrics
+        return MetricsFile(self.home.metrics, self.wall.now) if wanted else NoMetrics()
+
+    @cached_property
+    def notifier(self) -> AlertOutbox:
+        """Tells people, and keeps what it told."""
+        return AlertOutbox(self.home.alerts)
+
+    @cached_property
     def endpoint(self) -> Endpoint:
         """Where this mode trades."""
         return ENDPOINTS[self.settings.mode](self)
@@ -99,12 +117,29 @@ class TradingWorld:
         """The trading API of the broker."""
         from trading_pipeline.adapters.alpaca.transport import trading_api
 
-        return trading_api(self.endpoint.keys, self.endpoint.connection)
+        return trading_api(self.endpoint.keys, self.endpoint.connection, self.wall, self.metrics)
+
+    @cached_property
+    def data_api(self) -> "Api":
+        """The market data API of the broker."""
+        from trading_pipeline.adapters.alpaca.transport import data_api
+
+        return data_api(self.endpoint.keys, self.endpoint.connection, self.wall, self.metrics)
+
+    @cached_property
+    def ending(self) -> threading.Event:
+        """Set when the process is asked to end; every wait of this world ends with it."""
+        return threading.Event()
+
+    @cached_property
+    def wall(self) -> WallClock:
+        """This machine's time."""
+        return WallClock(self.ending)
 
     @cached_property
     def clock(self) -> BrokerClock:
         """The time by which the broker trades."""
-        return BrokerClock(self.trading_api)
+        return BrokerClock(self.trading_api, self.wall)
 
     @cached_property
     def broker(self) -> "AlpacaBroker":
@@ -117,11 +152,10 @@ class TradingWorld:
     def market_data(self) -> "AlpacaMarketData":
         """Bars and quotes."""
         from trading_pipeline.adapters.alpaca.market_data import AlpacaMarketData, MarketDataOptions
-        from trading_pipeline.adapters.alpaca.transport import data_api
 
         chosen = self.settings.market_data
         options = MarketDataOptions(chosen.bars_feed, chosen.quotes_feed, most_chains=chosen.connections)
-        return AlpacaMarketData(data_api(self.endpoint.keys, self.endpoint.connection), self.clock, options)
+        return AlpacaMarketData(self.data_api, self.clock, options)
 
     @property
     def market(self) -> str:
@@ -147,7 +181,44 @@ class TradingWorld:
             first_poll=chosen.first_poll_seconds,
             longest_poll=chosen.longest_poll_seconds,
             marketable_offset=orders.marketable_offset,
+            max_reprices=chosen.max_reprices,
+            orders_in_flight=chosen.orders_in_flight,
+            time_limit=timedelta(minutes=chosen.time_limit_minutes),
+            quote_age=timedelta(minutes=chosen.max_quote_age_minutes),
         )
+
+    @contextmanager
+    def placing_orders(self) -> Iterator[Venue]:
+        """Be the one on this machine that places orders, and end where nothing is half done when asked to end.
+
+        A courtesy: whoever waits for it longer than the settings say goes on,
+        since two that execute one plan place no order twice. The venue hears of
+        its orders by the stream, where the settings want one.
+        """
+        lease = FileLock(self.home.lease)
+        with ended_by_signal(self.ending):
+            try:
+                lease.acquire(timeout=self.settings.execution.lease_wait_seconds)
+            except Timeout:
+                structlog.get_logger().warning("lease_not_obtained", lease=str(self.home.lease))
+            try:
+                with self._order_updates() as updates:
+                    yield replace(self.venue, updates=updates)
+            finally:
+                lease.release()
+
+    @contextmanager
+    def _order_updates(self) -> Iterator[OrderUpdates | None]:
+        chosen = self.settings.monitoring
+        if not chosen.stream:
+            yield None
+            return
+        from trading_pipeline.adapters.alpaca.stream import OrderStream, stream_options, stream_url
+
+        url, options = stream_url(self.endpoint.connection.trading_url), stream_options(chosen)
+        # After each gap the loop reads its orders by REST anyway.
+        with OrderStream(url, self.endpoint.keys, None, self.notifier, self.wall, options) as updates:
+            yield updates
 
     @property
     def limits(self) -> RiskLimits:
@@ -198,14 +269,7 @@ def _refuse_unknown_holdings(strategy: Strategy, known: Collection[str]) -> None
 def _connection(settings: Settings, trading_url: str, data_url: str) -> "Connection":
     from trading_pipeline.adapters.alpaca.transport import Connection
 
-    chosen = settings.broker
-    return Connection(
-        trading_url=trading_url,
-        data_url=data_url,
-        connect_seconds=chosen.connect_timeout_seconds,
-        read_seconds=chosen.read_timeout_seconds,
-        retries=RetryPolicy(attempts=chosen.read_attempts, deadline_seconds=chosen.read_deadline_seconds),
-    )
+    return Connection(trading_url, data_url, settings.resilience)
 
 
 def _keys(settings: Settings) -> "Keys":
@@ -280,4 +344,7 @@ def open_world(environment: Mapping[str, str]) -> TradingWorld:
 @dg.resource(description="Settings, tables, broker, market data and plans of the chosen mode.")
 def world(_: dg.InitResourceContext) -> TradingWorld:
     """Open the world when a run, a check or a sensor first needs it."""
-    return open_world(os.environ)
+    opened = open_world(os.environ)
+    told = opened.settings.observability
+    configure_logging(told.log_format, told.log_level)
+    return opened

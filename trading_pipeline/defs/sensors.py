@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterInstance
@@ -74,22 +74,40 @@ def _for_session(world: TradingWorld, instance: DagsterInstance, session: date) 
     return Placement(plan, len(attempts) + 1)
 
 
-def _attempts(instance: DagsterInstance, plan: Plan) -> Sequence[dg.DagsterRun]:
-    return instance.get_runs(dg.RunsFilter(job_name=place_orders_job.name, tags={PLAN_TAG: plan.plan_id}))
+def _attempts(instance: DagsterInstance, plan: Plan) -> Sequence[dg.RunRecord]:
+    """Return the runs that tried to execute ``plan``, newest first."""
+    return instance.get_run_records(dg.RunsFilter(job_name=place_orders_job.name, tags={PLAN_TAG: plan.plan_id}))
 
 
-def _obstacle(world: TradingWorld, plan: Plan, attempts: Sequence[dg.DagsterRun]) -> str:
-    under_way = [run for run in attempts if not run.is_finished]
+def _obstacle(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord]) -> str:
+    runs = [attempt.dagster_run for attempt in attempts]
+    under_way = [run for run in runs if not run.is_finished]
     if under_way:
         return f"run {under_way[0].run_id} is executing plan {plan.plan_id}"
     entries = world.journal.entries(plan.plan_id)
     finished = bool(entries or not plan.orders) and all(entry.state.is_terminal for entry in entries)
-    if attempts and finished and any(run.is_success for run in attempts):
+    if finished and any(run.is_success for run in runs):
         return f"plan {plan.plan_id} is finished"
     most = world.settings.execution.max_attempts
     if len(attempts) >= most:
         return f"plan {plan.plan_id} was tried {most} times: see its runs, then act, or raise execution.max_attempts"
-    return ""
+    return _pause(world, plan, attempts)
+
+
+def _pause(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord]) -> str:
+    """Return why the next attempt has to wait, if it has.
+
+    The second follows at once, since a run may have died; what kept two from
+    bringing it to an end needs time, and ever more of it.
+    """
+    if len(attempts) < 2:  # noqa: PLR2004 - as said above
+        return ""
+    seconds = world.settings.execution.relaunch_after_seconds * (2 ** (len(attempts) - 1) - 1)
+    ended = datetime.fromtimestamp(attempts[0].end_time or attempts[0].update_timestamp.timestamp(), UTC)
+    next_attempt = ended + timedelta(seconds=seconds)
+    if world.wall.now() >= next_attempt:
+        return ""
+    return f"attempt {len(attempts)} left orders of plan {plan.plan_id} open; the next is at {next_attempt.isoformat()}"
 
 
 def order_placement_sensor(interval_seconds: int) -> dg.SensorDefinition:

@@ -429,6 +429,20 @@ def test_a_run_that_died_after_its_orders_ended_is_repeated_so_that_its_fills_ar
     assert desk.due == f"plan {PLAN} is finished"
 
 
+@pytest.mark.parametrize(("attempts", "pause"), [(2, 30), (3, 90), (4, 210)])
+def test_after_two_attempts_the_next_waits_ever_longer(desk, attempts, pause):
+    desk.journalled(IntentState.PARKED)
+    for number in range(1, attempts + 1):
+        desk.attempted(dg.DagsterRunStatus.SUCCESS, attempt=number)
+    # The instance stamps a run to the second.
+    ended = desk.world.wall.now()
+    desk.world.wall = SimpleNamespace(now=lambda: ended + timedelta(seconds=pause - 5))
+    assert refused(desk, f"attempt {attempts} left orders of plan {PLAN} open; the next is at")
+
+    desk.world.wall = SimpleNamespace(now=lambda: ended + timedelta(seconds=pause + 5))
+    assert desk.due == Placement(desk.plan, attempts + 1)
+
+
 def test_attempts_end_at_the_number_that_the_settings_allow(open_desk):
     desk = open_desk(Settings(execution=ExecutionSettings(max_attempts=2)))
     desk.verdict(*LAST_VERDICT, desk.behind("approved_orders"))

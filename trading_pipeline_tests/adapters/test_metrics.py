@@ -1,0 +1,156 @@
+import json
+import multiprocessing
+import threading
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+import structlog
+
+from trading_pipeline.adapters.metrics import MetricsFile, NoMetrics, read_metrics, summary
+from trading_pipeline.domain.errors import InvalidInput
+
+NOW = datetime(2026, 8, 3, 14, 0, 0, 5, tzinfo=UTC)
+A_LINE = 120
+
+
+def now():
+    return NOW
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "metrics.jsonl"
+
+
+@pytest.fixture
+def metrics(path):
+    return MetricsFile(path, now)
+
+
+def record(path, count, largest):
+    metrics = MetricsFile(path, now, largest)
+    for number in range(count):
+        metrics.count("orders_total", state="filled", place=str(number))
+
+
+def both(path):
+    return [file for file in (path.with_name("metrics.jsonl.1"), path) if file.exists()]
+
+
+def test_a_line_is_one_datum_that_anything_can_read(metrics, path):
+    metrics.count("fallback_total", kind="resized")
+
+    [line] = path.read_text(encoding="utf-8").splitlines()
+    assert json.loads(line) == {
+        "time": "2026-08-03T14:00:00.000005Z",
+        "name": "fallback_total",
+        "kind": "count",
+        "value": 1,
+        "labels": {"kind": "resized"},
+    }
+    [datum] = read_metrics(path)
+    assert (datum.time, datum.series) == (NOW, 'fallback_total{kind="resized"}')
+
+
+def test_a_file_adds_up_by_series(metrics, path):
+    metrics.count("orders_total", 2, side="buy")
+    metrics.count("orders_total", side="buy")
+    metrics.count("orders_total", side="sell")
+    metrics.observe("submit_to_ack_seconds", 0.25)
+    metrics.observe("submit_to_ack_seconds", 0.5)
+    metrics.gauge("rate_limit_remaining", 180)
+    metrics.gauge("rate_limit_remaining", 170)
+
+    found = summary(path)
+
+    assert found.counters == {'orders_total{side="buy"}': 3, 'orders_total{side="sell"}': 1}
+    assert found.observations == {"submit_to_ack_seconds": (0.25, 0.5)}
+    assert found.levels == {"rate_limit_remaining": 170}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_figure_is_left_out(metrics, path, value):
+    metrics.observe("slippage_bps", value)
+
+    assert read_metrics(path) == []
+
+
+def test_where_nothing_was_recorded_there_is_nothing_to_add_up(path):
+    assert summary(path) == summary(path.with_name("another"))
+    assert summary(path).counters == {}
+
+
+def test_a_line_that_was_cut_off_is_passed_over(metrics, path):
+    metrics.count("before")
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"time": "2026-08-03T14:00\n[]\n{}\n{"time": 1, "name": 1, "kind": 1, "value": 1, "labels": {}}\n')
+    metrics.count("after")
+
+    assert [datum.name for datum in read_metrics(path)] == ["before", "after"]
+
+
+def test_a_full_file_is_kept_as_the_one_before_and_a_new_one_begun(path):
+    record(path, 40, 20 * A_LINE)
+
+    assert len(both(path)) == 2
+    assert all(file.stat().st_size <= 21 * A_LINE for file in both(path))
+    places = [int(datum.labels["place"]) for datum in read_metrics(path)]
+    assert places == sorted(places)
+    assert places[-1] == 39
+
+
+def test_many_threads_and_processes_lose_no_line(path):
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=record, args=(path, 100, 10**9)) for _ in range(2)]
+    threads = [threading.Thread(target=record, args=(path, 100, 10**9)) for _ in range(4)]
+    for worker in (*processes, *threads):
+        worker.start()
+    for worker in (*processes, *threads):
+        worker.join(120)
+
+    assert len(path.read_text(encoding="utf-8").splitlines()) == len(read_metrics(path)) == 600
+
+
+def test_threads_that_find_the_file_full_at_once_lose_at_most_what_is_too_old(path):
+    threads = [threading.Thread(target=record, args=(path, 50, 250 * A_LINE)) for _ in range(8)]
+    for worker in threads:
+        worker.start()
+    for worker in threads:
+        worker.join(60)
+
+    assert len(read_metrics(path)) == 400
+    assert len(both(path)) == 2
+
+
+def test_a_disk_that_refuses_is_said_once_and_stops_nothing(tmp_path):
+    metrics = MetricsFile(tmp_path / "no such folder" / "metrics.jsonl", now)
+
+    with structlog.testing.capture_logs() as told:
+        metrics.count("orders_total")
+        metrics.observe("submit_to_ack_seconds", 0.5)
+
+    assert [(event["event"], event["log_level"]) for event in told] == [("metrics_lost", "warning")]
+    assert "No such file" in told[0]["error"]
+
+
+def test_a_value_of_any_number_type_is_written(metrics, path):
+    metrics.observe("slippage_bps", float(Decimal("1.5")))
+    metrics.gauge("open_orders", 3)
+
+    assert [datum.value for datum in read_metrics(path)] == [1.5, 3]
+
+
+def test_a_file_that_cannot_be_read_is_named(path):
+    path.write_bytes(b"\xff\xfe\x00")
+
+    with pytest.raises(InvalidInput, match=r"metrics\.jsonl cannot be read"):
+        read_metrics(path)
+
+
+def test_no_metrics_are_no_trouble():
+    nothing = NoMetrics()
+
+    nothing.count("a")
+    nothing.observe("b", 1.0)
+    nothing.gauge("c", 1.0)

@@ -1,0 +1,59 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from trading_pipeline.adapters.notifiers import AlertOutbox
+from trading_pipeline.application.execution import execute
+from trading_pipeline.defs.assets.fills import reduce_after_refusals
+from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
+from trading_pipeline.ports import Severity
+from trading_pipeline.settings import MonitoringSettings, Settings
+from trading_pipeline_tests.builders import RULES, HeldTradingState, TurnedClock, buy, make_plan, make_venue
+
+PLAN = make_plan(buy("SPY", "1"), buy("QQQ", "1"), buy("GLD", "1"), buy("TLT", "1"))
+
+
+@pytest.fixture
+def world(tmp_path):
+    return SimpleNamespace(
+        settings=Settings(monitoring=MonitoringSettings(rejected_orders_before_reducing=2)),
+        trading_state=HeldTradingState(),
+        notifier=AlertOutbox(tmp_path / "alerts.sqlite"),
+        wall=TurnedClock(),
+    )
+
+
+def executed(tmp_path, *refused):
+    venue = make_venue(tmp_path)
+    for symbol in refused:
+        venue.broker.answers[symbol] = ["reject"]
+    return execute(PLAN, venue, replace(RULES, orders_in_flight=1))
+
+
+def test_as_many_refused_orders_as_the_settings_say_move_trading_to_reducing_and_are_told_once(world, tmp_path):
+    done = executed(tmp_path, "SPY", "GLD")
+
+    for _ in range(2):
+        reduce_after_refusals(world, done)
+
+    assert world.trading_state.state.mode is TradingMode.REDUCING
+    assert world.trading_state.state.reason == f"2 orders of plan {PLAN.plan_id} were rejected or abandoned"
+    alerts = world.notifier.alerts()
+    assert [alert.severity for alert in alerts] == [Severity.CRITICAL]
+    assert "SPY: 40310000: insufficient buying power; GLD: 40310000" in alerts[0].text
+
+
+def test_fewer_refused_orders_change_nothing(world, tmp_path):
+    reduce_after_refusals(world, executed(tmp_path, "SPY"))
+
+    assert world.trading_state.state.mode is TradingMode.ACTIVE
+    assert list(world.notifier.alerts()) == []
+
+
+def test_a_state_that_is_stricter_already_stays(world, tmp_path):
+    world.trading_state.state = TradingState(TradingMode.HALTED, "a person said so")
+
+    reduce_after_refusals(world, executed(tmp_path, "SPY", "GLD"))
+
+    assert world.trading_state.state.reason == "a person said so"
