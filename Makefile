@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine with Python >= 3.11, git and make:
 #   make run    the main job: the last five sessions from bars to fills on the embedded simulator
 #   make test   everything that CI checks
+#   make kill-matrix CASES=400 SEED=1    kill the submit loop anywhere, and count what is doubled or lost
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	"$$name" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$name" && break; done)
 VENV := .venv
@@ -9,7 +10,7 @@ READY := $(VENV)/.ready
 export PYTHONWARNINGS = ignore
 CODE := trading_pipeline dbt_like_checks trading_pipeline_tests benchmarks
 
-.PHONY: run ui test test-full lint lock clean
+.PHONY: run ui test test-full kill-matrix lint lock clean
 
 run: $(READY)
 	@$(BIN)/trading-pipeline run $(ARGS)
@@ -24,6 +25,9 @@ test: lint
 
 test-full: export FULL = 1
 test-full: test
+
+kill-matrix: $(READY)
+	@$(BIN)/python -m trading_pipeline_tests.faults.kill_matrix --cases $(or $(CASES),40) --seed $(or $(SEED),1)
 
 lint: $(READY)
 	$(BIN)/ruff check $(CODE)
