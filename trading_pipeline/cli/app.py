@@ -5,6 +5,7 @@ import typer
 from trading_pipeline.cli.dev import dev
 from trading_pipeline.cli.explain import explain
 from trading_pipeline.cli.fingerprint import fingerprint
+from trading_pipeline.cli.kill import kill
 from trading_pipeline.cli.run import run
 from trading_pipeline.cli.settings import settings
 from trading_pipeline.cli.signals import signals
@@ -20,3 +21,4 @@ app = typer.Typer(
 for command in (run, dev, signals, fingerprint, settings):
     app.command()(command)
 app.add_typer(explain, name="explain")
+app.add_typer(kill, name="kill")
