@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime
 
-from trading_pipeline.application.venue import ExecutionRules, Venue
+from trading_pipeline.application.venue import ExecutionRules, Venue, plain
 from trading_pipeline.application.working import ENDED
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import RequestRefused, TransientError
@@ -46,7 +46,7 @@ def _settle_sent(entry: JournalEntry, venue: Venue, now: datetime) -> None:
     if order is None:
         _record(entry, IntentState.ABANDONED, "sent, and not at the broker when the session closed", venue, now)
     elif order.status.is_terminal:
-        filled = f"{order.status}, {order.filled_quantity} of {order.quantity} filled"
+        filled = f"{order.status}, {plain(order.filled_quantity)} of {plain(order.quantity)} filled"
         _record(entry, ENDED[order.status], filled, venue, now)
     elif order.status is not OrderStatus.PENDING_CANCEL:
         _cancel(entry, order, venue, now)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trading_pipeline.application.venue import ZERO, highest_price
+from trading_pipeline.application.venue import ZERO, highest_price, plain
 from trading_pipeline.domain.instruments import CENT, QUANTITY_STEP, WHOLE_SHARE, round_price, round_quantity
 from trading_pipeline.domain.orders import OrderIntent, Refusal, Rejected, Side
 from trading_pipeline.domain.portfolio import Portfolio
@@ -33,7 +33,7 @@ class Order:
     @property
     def terms(self) -> str:
         """Quantity and price for people, and what was changed."""
-        told = f"{self.intent.quantity} at {self.intent.limit_price or 'market'}"
+        told = f"{plain(self.intent.quantity)} at {self.intent.limit_price or 'market'}"
         return f"{self.changes[-1]}: {told}" if self.changes else told
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import assert_never
 
 from trading_pipeline.application.sizing import Later, Never, Order, after_refusal
-from trading_pipeline.application.venue import ZERO, Desk, Pursuit, dollars
+from trading_pipeline.application.venue import ZERO, Desk, Pursuit, dollars, plain
 from trading_pipeline.domain.errors import TransientError
 from trading_pipeline.domain.orders import Accepted, BrokerOrder, Refusal, Rejected, Side, Unknown
 from trading_pipeline.ports import IntentState, JournalEntry
@@ -86,7 +86,7 @@ def _rest(pursuit: Pursuit, why: Later | Never) -> tuple[IntentState, str]:
 
 
 def _with_filled(pursuit: Pursuit, reason: str) -> str:
-    return f"{pursuit.filled} of {pursuit.intent.quantity} filled; {reason}" if pursuit.orders else reason
+    return f"{plain(pursuit.filled)} of {plain(pursuit.intent.quantity)} filled; {reason}" if pursuit.orders else reason
 
 
 def _sent(pursuit: Pursuit, order: Order, desk: Desk) -> BrokerOrder | Unknown | Order | Later | Never:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from trading_pipeline.application.submission import acknowledged
-from trading_pipeline.application.venue import ZERO, Desk, Pursuit
+from trading_pipeline.application.venue import ZERO, Desk, Pursuit, plain
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import RequestRefused, TransientError
 from trading_pipeline.domain.orders import BrokerOrder, OrderStatus
@@ -86,7 +86,7 @@ def standing(pursuit: Pursuit) -> str:
     price = average_price(pursuit.orders)
     of_slices = "" if len(pursuit.orders) == 1 else f" in {len(pursuit.orders)} orders"
     wanted = pursuit.last.quantity if len(pursuit.orders) == 1 else pursuit.intent.quantity
-    return f"{pursuit.last.status}, {pursuit.filled} of {wanted} filled{price}{of_slices}"
+    return f"{pursuit.last.status}, {plain(pursuit.filled)} of {plain(wanted)} filled{price}{of_slices}"
 
 
 def average_price(orders: Iterable[BrokerOrder]) -> str:

@@ -118,7 +118,7 @@ def test_what_is_filled_in_part_when_time_is_over_is_cancelled_and_says_how_much
 
     assert len(venue.broker.cancelled) == 1
     assert states(venue, plan) == {"SPY": IntentState.CANCELED}
-    assert details(venue, plan) == {"SPY": "canceled, 2.00 of 8 filled at 100.10"}
+    assert details(venue, plan) == {"SPY": "canceled, 2 of 8 filled at 100.10"}
     assert [fill.quantity for fill in done.fills] == [2]
     assert sum(venue.clock.waits) >= RULES.order_timeout
 
@@ -146,7 +146,7 @@ def test_an_order_that_will_not_end_is_left_to_the_next_run_which_may_end_it(ven
     done = execute(plan, venue, RULES)
 
     assert [entry.state for entry in done.unresolved] == [IntentState.CANCELLING]
-    assert details(venue, plan) == {"SPY": "does not end: partially_filled, 2.00 of 8 filled at 100.10"}
+    assert details(venue, plan) == {"SPY": "does not end: partially_filled, 2 of 8 filled at 100.10"}
 
     venue.broker.deaf_to_cancels = False
     execute(plan, venue, RULES)

@@ -68,7 +68,7 @@ def test_the_rest_of_an_order_that_does_not_fill_is_sent_anew_further_beyond_the
         (slice_id(2), Decimal("4.5"), Decimal("100.30")),
     ]
     assert states(venue, plan) == {"SPY": IntentState.FILLED}
-    assert details(venue, plan) == {"SPY": "filled, 8.0000 of 8 filled at 100.2312 in 3 orders"}
+    assert details(venue, plan) == {"SPY": "filled, 8 of 8 filled at 100.2312 in 3 orders"}
     assert sum(fill.quantity for fill in done.fills) == 8
     assert {order.client_order_id for order in done.orders} == {slice_id(number) for number in range(3)}
 
@@ -313,7 +313,7 @@ def test_a_part_that_was_filled_is_told_when_the_time_limit_ends_the_rest(venue)
     execute(plan, replace(venue, broker=broker), rules)
 
     assert states(venue, plan) == {"SPY": IntentState.ABANDONED}
-    assert details(venue, plan)["SPY"].startswith("2.00 of 8 filled; the time limit of")
+    assert details(venue, plan)["SPY"].startswith("2 of 8 filled; the time limit of")
 
 
 def test_buys_that_cash_does_not_cover_yet_wait_for_a_sale_that_is_not_over(tmp_path):

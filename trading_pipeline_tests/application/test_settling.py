@@ -63,7 +63,7 @@ def test_an_order_that_arrived_late_is_recorded_as_it_ended(venue):
 
     assert settle(venue, RULES, CLOSE) == []
     assert states(venue, PLAN) == {"SPY": IntentState.EXPIRED}
-    assert details(venue, PLAN) == {"SPY": "expired, 2.00 of 8 filled"}
+    assert details(venue, PLAN) == {"SPY": "expired, 2 of 8 filled"}
 
 
 def test_the_order_that_is_asked_for_is_the_last_slice(venue):
