@@ -37,7 +37,9 @@ def _options(arguments: Sequence[str] | None) -> Options:
     add("--bars", default=GENERATED, metavar="FILE|generated", help="Parquet or CSV bars to replay (default generated)")
     add("--seed", type=int, default=7, help="which of the generated markets (default 7)")
     add("--start", type=_instant, required=True, metavar="INSTANT", help="where the clock of a new state stands")
-    add("--clock", choices=MODES, default=MODES[0], help="the clock moves only when it is told to")
+    add("--clock", choices=MODES, default=MODES[0], help="how time goes; the default moves only when it is told to")
+    add("--factor", type=_positive, default=1.0, metavar="N", help="simulated seconds a second of a replay clock")
+    add("--accounts", type=int, choices=range(1, 10), default=1, metavar="N", help="independent accounts (1 to 9)")
     add("--cash", type=_dollars, default=Decimal(100_000), help="dollars in the account of a new state")
     add(
         "--holding",
@@ -53,7 +55,6 @@ def _options(arguments: Sequence[str] | None) -> Options:
     add("--secret-key", default="", metavar="S", help="API secret key; kept with the state, made up for a new one")
     add("--watch-parent", action="store_true", help="end when the process that started this one ends")
     chosen = vars(parser.parse_args(arguments))
-    del chosen["clock"]
     holdings = dict(chosen.pop("holding"))
     if sum(holdings.values()) > 1:
         parser.error(f"--holding: the fractions sum to {sum(holdings.values())}, more than all the cash there is")
@@ -65,6 +66,13 @@ def _holding(text: str) -> tuple[str, Decimal]:
     if not symbol or not 0 <= _dollars(fraction) <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not a symbol and a fraction like SPY=0.2")
     return symbol, Decimal(fraction)
+
+
+def _positive(text: str) -> float:
+    factor = float(_dollars(text))
+    if not factor:
+        raise argparse.ArgumentTypeError(f"{text} must be more than zero")
+    return factor
 
 
 def _instant(text: str) -> datetime:

@@ -4,13 +4,14 @@ Refusals come in the order of the real API: parameters, then the asset and
 the price grid; what the account allows is decided by the broker.
 """
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 from trading_pipeline.domain.instruments import price_tick
-from trading_pipeline.simulator.records import OrderRequest, OrderType, Side
-from trading_pipeline.simulator.refusals import bad_order, bad_parameter
+from trading_pipeline.simulator.records import OrderRequest, OrderType, Replacement, Side
+from trading_pipeline.simulator.refusals import Refusal, bad_order, bad_parameter
 
 Choice = TypeVar("Choice", Side, OrderType)
 
@@ -20,6 +21,35 @@ NOTIONAL_PLACES = 2
 SMALLEST_NOTIONAL = Decimal(1)
 LARGEST_EXPONENT = 15
 TIMES_IN_FORCE = frozenset({"day", "gtc", "opg", "cls", "ioc", "fok"})
+
+
+def read_json(content: bytes) -> Mapping[str, Any]:
+    """Return the JSON object in ``content``; its fractions become decimals as they were written.
+
+    Raises:
+        Refusal: 400 when there is none.
+    """
+    try:
+        body = json.loads(content, parse_float=Decimal)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise Refusal(400, "request body format is invalid", 40010000)
+    return body
+
+
+def read_replacement(body: Mapping[str, Any]) -> Replacement:
+    """Return what ``body`` asks to be different in the order that replaces another.
+
+    Raises:
+        Refusal: 422, for what cannot be read or is not positive.
+    """
+    wanted = Replacement(_number(body, "qty"), _number(body, "limit_price"), _client_order_id(body))
+    if wanted.quantity is not None and wanted.quantity <= 0:
+        raise bad_parameter("qty must be > 0")
+    if wanted.limit_price is not None and wanted.limit_price <= 0:
+        raise bad_parameter("limit_price must be > 0")
+    return wanted
 
 
 def read_order(body: Mapping[str, Any]) -> OrderRequest:

@@ -1,75 +1,96 @@
-"""The order machine of a simulated cash account.
-
-An order moves one step whenever it is read: ``pending_new`` (the reply to the
-POST), ``new``, then ``filled`` if it is marketable at the model quote during an
-open session. Lists, positions and the account read every order. Submitted while
-the exchange is shut, an order is ``accepted`` and becomes ``new`` at the next open.
-When the clock moves, whatever was due first happens first: fills, then the
-close, at which the rest expires. Terminal orders never change.
+"""One simulated cash account as its endpoints see it: orders, positions, executions, events.
 
 The account is a cash account (multiplier 1): nothing is borrowed or sold short,
-buying power is cash less what open buys hold back. Trades settle at once.
+buying power is cash less what open buys hold back. Trades settle at once. What
+happens to an order is told in :mod:`trading_pipeline.simulator.machine`; lists,
+positions and the account move every open order one step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
-from decimal import ROUND_UP, Decimal
+from datetime import date
+from decimal import Decimal
+from typing import Any
 
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.instruments import CENT, QUANTITY_STEP, round_cents, round_quantity
-from trading_pipeline.domain.sessions import NEW_YORK, close_of, session_at
-from trading_pipeline.simulator.admission import require_grid
-from trading_pipeline.simulator.clock import Clock, boundaries, next_boundary
-from trading_pipeline.simulator.exchange import Exchange, Quote
+from trading_pipeline.domain.instruments import round_cents
+from trading_pipeline.domain.sessions import NEW_YORK
+from trading_pipeline.simulator.approval import Approval
+from trading_pipeline.simulator.clock import Clock, next_boundary
+from trading_pipeline.simulator.exchange import Exchange
 from trading_pipeline.simulator.ledger import AccountView, Ledger, PositionView
+from trading_pipeline.simulator.machine import OrderMachine
 from trading_pipeline.simulator.records import (
+    USUAL,
+    WORKING_STATUSES,
     ZERO,
+    AccountFlags,
     ActivityFilter,
+    Behaviour,
+    Event,
     Execution,
+    Movement,
+    MovementKind,
     Order,
     OrderFilter,
     OrderRequest,
     OrderType,
     Position,
-    Side,
+    Replacement,
     Status,
 )
-from trading_pipeline.simulator.refusals import bad_order, bad_parameter, not_allowed, not_found, plain
+from trading_pipeline.simulator.refusals import Refusal, bad_order, bad_parameter, not_found
 from trading_pipeline.simulator.store import Store
+from trading_pipeline.simulator.universe import Split
 
-# A market buy must be able to pay a little more than the quote: the lower end of what the documentation names.
-MARKET_ORDER_MARGIN = Decimal("1.025")
-SMALLEST_BUY = Decimal(1)
-
-
-class ClockMovedBack(InvalidInput):
-    """Simulated time only goes forward."""
+# In these an order may be put where its behaviour wants it to stay.
+_ADMISSION = frozenset({Status.PENDING_NEW, Status.ACCEPTED})
 
 
 class Broker:
-    """One account, its orders and its clock."""
+    """One account and its orders."""
 
-    def __init__(self, store: Store, exchange: Exchange, account_number: str) -> None:
+    def __init__(self, store: Store, exchange: Exchange, account_number: str, clock: Clock) -> None:
         self._store = store
         self._exchange = exchange
         self._ledger = Ledger(store, exchange, account_number)
-        self.clock = Clock(store)
+        self._approval = Approval(store, exchange, self._ledger, clock)
+        self._machine = OrderMachine(store, exchange, self._ledger, clock)
+        self.clock = clock
+        self.account_number = account_number
 
-    def submit(self, request: OrderRequest) -> Order:
-        """Accept an order, or refuse it.
+    def submit(self, request: OrderRequest, behaviour: Behaviour = USUAL) -> Order:
+        """Accept an order, which will behave as told, or refuse it.
 
         Raises:
             Refusal: 422 for the order and the asset, 403 for what the account cannot bear.
         """
         with self._store.transaction():
-            self._require_new_id(request)
-            self._require_asset(request)
-            require_grid(request)
-            reserved = self._reservation(request)
-            order = self._accepted(request, reserved)
-            self._store.add_order(order)
-            return order
+            reserved = self._approval.reservation(request)
+            return self._added(self._accepted(request, reserved, behaviour))
+
+    def replace(self, order_id: str, wanted: Replacement) -> Order:
+        """Put a new order in the place of a working one, which ends as ``replaced``.
+
+        What is not said is taken from the old order, its whole quantity too, even
+        if a part of it was filled: so does the real API. A fill that is due comes
+        first.
+
+        Raises:
+            Refusal: 404 when there is none, 422 when it is not working (any more),
+                or as for :meth:`submit`.
+        """
+        order = self._known(order_id)
+        if order.status in WORKING_STATUSES:
+            order = self.order(order_id)
+        if order.status not in WORKING_STATUSES:
+            raise bad_order("unable to replace order, order is not open")
+        request = _replacing(order, wanted)
+        with self._store.transaction():
+            replaced_by = self._ledger.new_id("order", self._store.order_count())
+            self._machine.ended(replace(order, replaced_by=replaced_by), Status.REPLACED)
+            reserved = self._approval.reservation(request)
+            return self._added(replace(self._accepted(request, reserved, USUAL), replaces=order.id))
 
     def order(self, order_id: str) -> Order:
         """Return the order of that id after moving it one step.
@@ -77,7 +98,7 @@ class Broker:
         Raises:
             Refusal: 404 when there is none.
         """
-        return self._read(self._store.order(order_id), "order not found")
+        return self._moved(self._known(order_id))
 
     def order_by_client_id(self, client_order_id: str) -> Order:
         """Return the order of that client id after moving it one step.
@@ -86,11 +107,21 @@ class Broker:
             Refusal: 404 when there is none.
         """
         found = self._store.order_by_client_id(client_order_id)
-        return self._read(found, f"order not found for {client_order_id}")
+        if found is None:
+            raise not_found(f"order not found for {client_order_id}")
+        return self._moved(found)
+
+    def peek(self, order_id: str) -> Order | None:
+        """Return the order of that id as it is, or None; nothing moves."""
+        return self._store.order(order_id)
+
+    def peek_client_id(self, client_order_id: str) -> Order | None:
+        """Return the order of that client id as it is, or None; nothing moves."""
+        return self._store.order_by_client_id(client_order_id)
 
     def orders(self, wanted: OrderFilter) -> Sequence[Order]:
         """Move every open order one step, then return those that match."""
-        self._move_all()
+        self.move_all()
         return self._store.orders(wanted)
 
     def cancel(self, order_id: str) -> None:
@@ -99,29 +130,29 @@ class Broker:
         Raises:
             Refusal: 404 when there is none, 422 when nothing can happen to it any more.
         """
+        order = self._known(order_id)
+        if order.status is Status.PENDING_CANCEL:
+            return
+        if order.status.is_open and order.behaviour.refuse_cancel:
+            with self._store.transaction():
+                order = self._machine.fill(order)
+        if not order.status.is_open:
+            raise bad_order(f'order is already in "{order.status}" state')
         with self._store.transaction():
-            order = self._store.order(order_id)
-            if order is None:
-                raise not_found("order not found")
-            if not order.status.is_open:
-                raise bad_order(f'order is already in "{order.status}" state')
-            self._keep(order, Status.PENDING_CANCEL)
+            self._machine.keep(order, Status.PENDING_CANCEL)
 
-    def cancel_all(self) -> Sequence[Order]:
-        """Ask for every open order to be cancelled; return those asked for."""
-        found = self._store.open_orders()
-        for order in found:
-            self.cancel(order.id)
-        return found
+    def cancel_all(self) -> Sequence[tuple[Order, int]]:
+        """Ask for every open order to be cancelled; return each with the HTTP status that this gave."""
+        return [(order, self._cancel_status(order)) for order in self._store.open_orders()]
 
     def account(self) -> AccountView:
         """Move every open order one step, then return the account."""
-        self._move_all()
+        self.move_all()
         return self._ledger.account(self.clock.now())
 
     def positions(self) -> Sequence[PositionView]:
         """Move every open order one step, then return every position, by symbol."""
-        self._move_all()
+        self.move_all()
         return [self._position(position) for position in self._store.positions()]
 
     def position(self, symbol: str) -> PositionView:
@@ -130,47 +161,117 @@ class Broker:
         Raises:
             Refusal: 404 when there is none.
         """
-        self._move_all()
+        self.move_all()
         found = self._store.position(symbol)
         if found is None:
             raise not_found("position does not exist")
         return self._position(found)
 
-    def activities(self, wanted: ActivityFilter) -> Sequence[Execution]:
-        """Return one page of executions; nothing moves."""
+    def activities(self, wanted: ActivityFilter) -> Sequence[Execution | Movement]:
+        """Return one page of executions and movements of cash; nothing moves."""
         return self._store.activities(wanted)
 
-    def move_clock(self, to: datetime) -> None:
-        """Move the clock to ``to``, letting everything between happen in its order.
+    def events(self, after: int = 0) -> Sequence[Event]:
+        """Return the events later than the one of that sequence number, oldest first; nothing moves."""
+        return self._store.events(after)
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Call ``listener`` with each event after it is kept, in order; return what ends that."""
+        return self._store.listen(listener)
+
+    def move_all(self) -> None:
+        """Move every open order one step."""
+        with self._store.transaction():
+            self._machine.move_all()
+
+    def settle(self) -> None:
+        """Move every open order until nothing more can happen to it at this instant."""
+        with self._store.transaction():
+            self._machine.settle()
+
+    def open(self, splits: Sequence[Split]) -> None:
+        """Begin the session that opens now."""
+        self._machine.open(splits)
+
+    def close(self, session: date) -> None:
+        """End ``session``, which closes now."""
+        self._machine.close(session)
+
+    def release(self, symbol: str | None = None, order: str | None = None) -> int:
+        """Let open orders behave as usual from now on; return how many.
+
+        Args:
+            symbol: Only those in this symbol.
+            order: Only the one of this id or client id.
+        """
+        with self._store.transaction():
+            chosen = [
+                found
+                for found in self._store.open_orders()
+                if symbol in (None, found.symbol) and order in (None, found.id, found.client_order_id)
+            ]
+            for found in chosen:
+                self._store.keep_order(replace(found, behaviour=USUAL))
+        return len(chosen)
+
+    def set_account(self, cash: Decimal | None = None, **flags: Any) -> None:  # noqa: ANN401 - fields of AccountFlags
+        """Set the cash, and what stops the account from trading; what is not said stays.
 
         Raises:
-            ClockMovedBack: ``to`` lies before the simulated now.
+            InvalidInput: open orders hold back more cash than that.
         """
-        now = self.clock.now()
-        if to < now:
-            raise ClockMovedBack(
-                f"the simulated clock stands at {now.isoformat()} and cannot go back to {to.isoformat()}; "
-                "start with another state folder to live earlier days"
-            )
+        if cash is not None:
+            self._require_unreserved(cash)
         with self._store.transaction():
-            self._settle()
-            for boundary in boundaries(now, to):
-                self._settle()
-                self.clock.set(boundary.instant)
-                session = boundary.instant.astimezone(NEW_YORK).date()
-                self._open(session) if boundary.opens else self._close(session)
-            self.clock.set(to)
+            if cash is not None:
+                self._store.cash = round_cents(cash)
+            self._store.flags = replace(self._store.flags, **flags)
 
-    def halt(self, symbol: str, session: date) -> None:
-        """Stop trading of ``symbol`` for the whole of ``session``.
+    def move_cash(self, kind: MovementKind, amount: Decimal, symbol: str | None = None) -> Movement:
+        """Book dollars that come (positive) or go without a trade, as a dividend of ``symbol`` or a fee does.
 
         Raises:
-            InvalidInput: the session has closed already, or is none.
+            InvalidInput: open orders hold back more cash than would be left.
         """
-        if close_of(session) <= self.clock.now():
-            raise InvalidInput(f"the session {session} has closed already; what happened in it cannot change")
+        cash = self._store.cash + round_cents(amount)
+        self._require_unreserved(cash)
         with self._store.transaction():
-            self._store.add_halt(symbol, session)
+            stamp = self.clock.stamp()
+            name = self._ledger.new_id("movement", self._store.activity_count())
+            day = stamp.astimezone(NEW_YORK)
+            movement = Movement(f"{day:%Y%m%d}000000000::{name}", kind, round_cents(amount), stamp, symbol)
+            self._store.cash = cash
+            self._store.add_movement(movement)
+        return movement
+
+    def _require_unreserved(self, cash: Decimal) -> None:
+        reserved = self._store.cash - self._ledger.buying_power()
+        if cash < reserved:
+            raise InvalidInput(f"open orders hold back {reserved} dollars; cancel them before taking cash away")
+
+    def set_position(self, symbol: str, quantity: Decimal, cost_basis: Decimal | None = None) -> None:
+        """Set the shares held in a symbol; no shares remove the position.
+
+        What was paid for them is ``cost_basis`` dollars, the current price without it.
+
+        Raises:
+            InvalidInput: there is no such symbol, or open orders hold more shares than that.
+        """
+        now, held = self.clock.now(), self._ledger.held(symbol)
+        if self._exchange.asset(symbol, now) is None:
+            raise InvalidInput(f"there is no {symbol} to hold")
+        if quantity < held:
+            raise InvalidInput(f"open orders hold {held} shares of {symbol}; cancel them before taking shares away")
+        cost = (self._exchange.price(symbol, now) or ZERO) * quantity if cost_basis is None else cost_basis
+        with self._store.transaction():
+            self._store.keep_position(Position(symbol, quantity, cost))
+
+    def clear(self) -> None:
+        """Begin the account anew with its opening cash: no orders, positions or events."""
+        with self._store.transaction():
+            self._store.clear()
+            self._store.cash = Decimal(self._store.setting("opening cash") or ZERO)
+            self._store.flags = AccountFlags()
 
     def state(self) -> Mapping[str, object]:
         """Return account, orders and executions as they are; nothing moves."""
@@ -180,94 +281,42 @@ class Broker:
             "positions": [self._position(position) for position in self._store.positions()],
             "orders": self._store.orders(every),
             "executions": self._store.executions(),
-            "halts": sorted(self._store.halts()),
+            "events": self._store.event_count(),
         }
 
     def _position(self, position: Position) -> PositionView:
         return self._ledger.position(position, self.clock.now())
 
-    def _require_new_id(self, request: OrderRequest) -> None:
-        wanted = request.client_order_id
-        if wanted is not None and self._store.order_by_client_id(wanted) is not None:
-            raise bad_parameter("client_order_id must be unique")
+    def _known(self, order_id: str) -> Order:
+        found = self._store.order(order_id)
+        if found is None:
+            raise not_found("order not found")
+        return found
 
-    def _require_asset(self, request: OrderRequest) -> None:
-        now = self.clock.now()
-        asset = self._exchange.asset(request.symbol, now)
-        if asset is None:
-            raise bad_order(f'asset "{request.symbol}" not found')
-        if not asset.active:
-            raise bad_order(f'asset "{request.symbol}" is not tradable')
-        if request.type is OrderType.MARKET and self._exchange.is_halted(request.symbol, now):
-            raise bad_order(
-                f'market order rejected due to trading halt on symbol: "{request.symbol}", '
-                "please place a limit order instead"
-            )
-        if request.is_fractional and not asset.fractionable:
-            raise not_allowed(f'asset "{request.symbol}" is not fractionable')
+    def _moved(self, order: Order) -> Order:
+        with self._store.transaction():
+            return self._machine.moved(order)
 
-    def _reservation(self, request: OrderRequest) -> Decimal:
-        """Return what the order must hold back: dollars for a buy, shares for a sell."""
-        price = request.limit_price or self._far_side(request)
-        reserved = self._cost(request, price) if request.side is Side.BUY else self._shares(request, price)
-        self._require_no_wash_trade(request)
-        return reserved
+    def _cancel_status(self, order: Order) -> int:
+        try:
+            self.cancel(order.id)
+        except Refusal as refusal:
+            return refusal.status
+        return 200
 
-    def _far_side(self, request: OrderRequest) -> Decimal:
-        now = self.clock.now()
-        quote = self._exchange.quote(request.symbol, now)
-        if quote is None:
-            return self._exchange.price(request.symbol, now) or ZERO
-        return quote.ask if request.side is Side.BUY else quote.bid
+    def _added(self, order: Order) -> Order:
+        self._store.add_order(order)
+        self._store.add_event(order.status.value, order)
+        return order
 
-    def _cost(self, request: OrderRequest, price: Decimal) -> Decimal:
-        margin = Decimal(1) if request.type is OrderType.LIMIT else MARKET_ORDER_MARGIN
-        value = request.notional if request.quantity is None else request.quantity * price * margin
-        assert value is not None  # noqa: S101 - exactly one of quantity and notional is given
-        cost = value.quantize(CENT, ROUND_UP)
-        if cost < SMALLEST_BUY:
-            raise not_allowed("cost basis must be >= minimal amount of order 1")
-        if cost > self._ledger.buying_power():
-            power = plain(self._ledger.buying_power())
-            raise not_allowed("insufficient buying power", buying_power=power, cost_basis=plain(cost))
-        return cost
-
-    def _shares(self, request: OrderRequest, price: Decimal) -> Decimal:
-        position = self._store.position(request.symbol)
-        if position is None:
-            if request.is_fractional:
-                raise bad_order("fractional orders cannot be sold short")
-            raise not_allowed("account is not allowed to short")
-        wanted = request.quantity if request.quantity is not None else _shares_for(request.notional or ZERO, price)
-        held = self._ledger.held(request.symbol)
-        available = position.quantity - held
-        if wanted > available:
-            raise not_allowed(
-                f"insufficient qty available for order (requested: {plain(wanted)}, available: {plain(available)})",
-                available=plain(available),
-                existing_qty=plain(position.quantity),
-                held_for_orders=plain(held),
-                symbol=request.symbol,
-            )
-        return wanted
-
-    def _require_no_wash_trade(self, request: OrderRequest) -> None:
-        for order in self._store.open_orders():
-            if order.symbol == request.symbol and order.side is request.side.opposite and _may_cross(request, order):
-                kind = "limit" if order.type is OrderType.LIMIT else "market/stop"
-                raise not_allowed(
-                    "potential wash trade detected. use complex orders",
-                    existing_order_id=order.id,
-                    reject_reason=f"opposite side {kind} order exists",
-                )
-
-    def _accepted(self, request: OrderRequest, reserved: Decimal) -> Order:
+    def _accepted(self, request: OrderRequest, reserved: Decimal, behaviour: Behaviour) -> Order:
         now, stamp = self.clock.now(), self.clock.stamp()
-        session = session_at(now)
-        order_id = self._ledger.new_id("order", self._store.order_count())
+        session = self.clock.session()
+        usual = Status.PENDING_NEW if session else Status.ACCEPTED
+        count = self._store.order_count()
         return Order(
-            id=order_id,
-            client_order_id=request.client_order_id or self._ledger.new_id("client order", self._store.order_count()),
+            id=self._ledger.new_id("order", count),
+            client_order_id=request.client_order_id or self._ledger.new_id("client order", count),
             symbol=request.symbol,
             side=request.side,
             type=request.type,
@@ -277,125 +326,26 @@ class Broker:
             extended_hours=request.extended_hours,
             reserved=reserved,
             session=session or next_boundary(now, opens=True).astimezone(NEW_YORK).date(),
-            status=Status.PENDING_NEW if session else Status.ACCEPTED,
+            status=behaviour.stuck if behaviour.stuck in _ADMISSION else usual,
             submitted_at=stamp,
             updated_at=stamp,
+            behaviour=behaviour,
         )
 
-    def _read(self, order: Order | None, missing: str) -> Order:
-        if order is None:
-            raise not_found(missing)
-        with self._store.transaction():
-            return self._moved(order)
 
-    def _move_all(self) -> None:
-        with self._store.transaction():
-            for order in self._store.open_orders():
-                self._moved(order)
-
-    def _settle(self) -> None:
-        """Let every order that works in the open session come to rest: pending, new, filled."""
-        for _ in range(2):
-            for order in self._store.open_orders():
-                self._moved(order)
-
-    def _moved(self, order: Order) -> Order:
-        """Move ``order`` one step, if there is one to move."""
-        if order.status is Status.PENDING_NEW:
-            return self._keep(order, Status.NEW)
-        if order.status is Status.PENDING_CANCEL:
-            return self._ended(order, Status.CANCELED)
-        if order.status is Status.NEW and session_at(self.clock.now()) == order.session:
-            return self._tried(order)
-        return order
-
-    def _tried(self, order: Order) -> Order:
-        quote = self._exchange.quote(order.symbol, self.clock.now())
-        price = None if quote is None else _execution_price(order, quote)
-        return order if price is None else self._execute(order, price)
-
-    def _execute(self, order: Order, price: Decimal) -> Order:
-        quantity = order.quantity or self._notional_shares(order, price)
-        amount = round_cents(quantity * price)
-        # The price of a market order can run away overnight; a cash account cannot pay what it has not got.
-        unpayable = order.side is Side.BUY and amount > self._ledger.buying_power() + order.reserved
-        if unpayable or not quantity:
-            return self._ended(order, Status.REJECTED)
-        stamp = self.clock.stamp()
-        self._ledger.book(
-            Execution(
-                id=f"{stamp.astimezone(NEW_YORK):%Y%m%d%H%M%S%f}"[:-3]
-                + f"::{self._ledger.new_id('execution', order.id)}",
-                order_id=order.id,
-                client_order_id=order.client_order_id,
-                symbol=order.symbol,
-                side=order.side,
-                quantity=quantity,
-                price=price,
-                amount=amount,
-                at=stamp,
-            )
-        )
-        filled = replace(order, filled_quantity=quantity, filled_price=price, filled_at=stamp)
-        return self._keep(filled, Status.FILLED, stamp)
-
-    def _notional_shares(self, order: Order, price: Decimal) -> Decimal:
-        quantity = _shares_for(order.notional or ZERO, price)
-        if order.side is Side.BUY:
-            return quantity
-        position = self._store.position(order.symbol)
-        return min(quantity, position.quantity) if position else ZERO
-
-    def _ended(self, order: Order, status: Status) -> Order:
-        stamp = self.clock.stamp()
-        ended = replace(
-            order,
-            canceled_at=stamp if status is Status.CANCELED else None,
-            expired_at=stamp if status is Status.EXPIRED else None,
-            failed_at=stamp if status is Status.REJECTED else None,
-        )
-        return self._keep(ended, status, stamp)
-
-    def _keep(self, order: Order, status: Status, stamp: datetime | None = None) -> Order:
-        kept = replace(order, status=status, updated_at=stamp or self.clock.stamp())
-        self._store.keep_order(kept)
-        return kept
-
-    def _open(self, session: date) -> None:
-        """Apply the session's splits, which end the orders of their symbols, and admit what was queued."""
-        splits = self._exchange.splits(session)
-        for split in splits:
-            self._ledger.split(split)
-        split_symbols = {split.symbol for split in splits}
-        for order in self._store.open_orders():
-            if order.symbol in split_symbols:
-                self._ended(order, Status.CANCELED)
-            elif order.status is Status.ACCEPTED:
-                self._keep(order, Status.NEW)
-
-    def _close(self, session: date) -> None:
-        """Expire what is left of the session's orders and note the equity."""
-        for order in self._store.open_orders():
-            if order.session == session:
-                self._ended(order, Status.CANCELED if order.status is Status.PENDING_CANCEL else Status.EXPIRED)
-        self._ledger.keep_closing_equity(session, self.clock.now())
-
-
-def _may_cross(request: OrderRequest, order: Order) -> bool:
-    if request.limit_price is None or order.limit_price is None:
-        return True
-    buy, sell = request.limit_price, order.limit_price
-    return buy >= sell if request.side is Side.BUY else sell >= buy
-
-
-def _execution_price(order: Order, quote: Quote) -> Decimal | None:
-    """Return the price at which ``order`` trades against ``quote``, or None if it is not marketable."""
-    far_side = quote.ask if order.side is Side.BUY else quote.bid
-    if order.limit_price is None:
-        return far_side
-    marketable = far_side <= order.limit_price if order.side is Side.BUY else far_side >= order.limit_price
-    return far_side if marketable else None
-
-
-def _shares_for(notional: Decimal, price: Decimal) -> Decimal:
-    return round_quantity(notional / price, QUANTITY_STEP) if price else ZERO
+def _replacing(order: Order, wanted: Replacement) -> OrderRequest:
+    """Return the order that takes the place of ``order``."""
+    if order.quantity is None:
+        raise bad_order("notional orders cannot be replaced")
+    if wanted.limit_price is not None and order.type is OrderType.MARKET:
+        raise bad_parameter("market orders require no stop or limit price")
+    return OrderRequest(
+        symbol=order.symbol,
+        side=order.side,
+        type=order.type,
+        quantity=wanted.quantity or order.quantity,
+        notional=None,
+        limit_price=wanted.limit_price or order.limit_price,
+        client_order_id=wanted.client_order_id,
+        extended_hours=order.extended_hours,
+    )

@@ -1,17 +1,20 @@
-"""Simulated time: it stands still, and moves only when it is told to.
+"""Simulated time: it stands still and moves when it is told to, or it runs with the computer's.
 
-Clock modes ``frozen`` and ``stepped`` are the same thing: requests never move it.
+Clock modes ``frozen`` and ``stepped`` are the same thing: nothing but a call
+moves it. ``replay`` runs a number of simulated seconds a second, ``wall`` runs
+with the computer's clock and starts at its instant.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.domain.sessions import NEW_YORK, close_of, open_of, session_at, sessions_between
 
-MODES = ("frozen", "stepped")
+MODES = ("frozen", "stepped", "replay", "wall")
 NEVER_LONGER_SHUT = timedelta(days=14)
 _ONE_STEP = timedelta(microseconds=1)
 
@@ -33,6 +36,7 @@ class Clock:
 
     def __init__(self, instants: Instants) -> None:
         self._instants = instants
+        self._session: tuple[datetime, date | None] | None = None
 
     def now(self) -> datetime:
         """Return the simulated instant, UTC."""
@@ -40,6 +44,14 @@ class Clock:
         if now is None:
             raise InvalidInput("the simulated clock was never set; start the simulator with --start")
         return now
+
+    def session(self) -> date | None:
+        """Return the session that is open now, or None."""
+        now = self.now()
+        # Orders ask by the thousand in one moment.
+        if self._session is None or self._session[0] != now:
+            self._session = (now, session_at(now))
+        return self._session[1]
 
     def set(self, instant: datetime) -> None:
         """Move to ``instant``; who may move where is decided by the caller."""
@@ -55,6 +67,31 @@ class Clock:
         stamp = self.now() if latest is None else max(self.now(), latest + _ONE_STEP)
         self._instants.keep_instant("stamp", stamp)
         return stamp
+
+
+@dataclass
+class Pace:
+    """How fast simulated time runs: ``factor`` simulated seconds a second, 0 for a clock that stands.
+
+    ``seconds`` tells the time that passes, in seconds since any instant.
+    """
+
+    factor: float = 0.0
+    seconds: Callable[[], float] = time.monotonic
+    _from: tuple[datetime, float] | None = field(default=None, init=False)
+
+    def restart(self, now: datetime) -> None:
+        """Run from ``now`` on."""
+        self._from = (now, self.seconds())
+
+    def due(self, now: datetime) -> datetime:
+        """Return the instant that the clock, which stands at ``now``, should have reached."""
+        if not self.factor:
+            return now
+        if self._from is None:
+            self.restart(now)
+        begun, at = self._from or (now, self.seconds())
+        return max(now, begun + timedelta(seconds=(self.seconds() - at) * self.factor))
 
 
 @dataclass(frozen=True)

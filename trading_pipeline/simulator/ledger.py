@@ -12,7 +12,7 @@ from decimal import Decimal
 from trading_pipeline.domain.instruments import QUANTITY_STEP, round_cents, round_quantity
 from trading_pipeline.domain.sessions import NEW_YORK
 from trading_pipeline.simulator.exchange import Exchange
-from trading_pipeline.simulator.records import ZERO, Execution, Position, Side
+from trading_pipeline.simulator.records import ZERO, AccountFlags, Execution, Position, Side
 from trading_pipeline.simulator.store import Store
 from trading_pipeline.simulator.universe import Split
 
@@ -28,6 +28,7 @@ class AccountView:
     buying_power: Decimal
     long_market_value: Decimal
     last_equity: Decimal
+    flags: AccountFlags
 
     @property
     def equity(self) -> Decimal:
@@ -68,13 +69,11 @@ class Ledger:
 
     def buying_power(self) -> Decimal:
         """Return cash less what open buys hold back."""
-        buys = (order.reserved for order in self._store.open_orders() if order.side is Side.BUY)
-        return self._store.cash - sum(buys, ZERO)
+        return self._store.cash - self._store.reserved_cash()
 
     def held(self, symbol: str) -> Decimal:
         """Return the shares that open sells of ``symbol`` hold back."""
-        sells = (order for order in self._store.open_orders() if order.side is Side.SELL and order.symbol == symbol)
-        return sum((order.reserved for order in sells), ZERO)
+        return self._store.reserved_shares(symbol)
 
     def book(self, execution: Execution) -> None:
         """Take an execution into cash, positions and the record of executions."""
@@ -113,6 +112,7 @@ class Ledger:
             buying_power=self.buying_power(),
             long_market_value=market_value,
             last_equity=Decimal(self._store.setting("opening cash") or cash) if closed is None else closed,
+            flags=self._store.flags,
         )
 
     def position(self, position: Position, now: datetime) -> PositionView:

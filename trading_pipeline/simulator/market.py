@@ -46,6 +46,7 @@ class Market:
         self.name = name
         self._history = dict(history)
         self._splits = tuple(splits)
+        self._added: tuple[Split, ...] = ()
         self.ends: date | None = max((_last(bars) for bars in history.values()), default=None)
 
     def symbols(self) -> Sequence[str]:
@@ -73,7 +74,7 @@ class Market:
             return chosen
         for split in self._splits:
             if split.symbol == symbol and split.session <= adjusted_as_of:
-                chosen = _rescaled(chosen, split.session, 1 / split.ratio)
+                chosen = _rescaled(chosen, split.session, 1 / float(split.ratio))
         return chosen
 
     def bar(self, symbol: str, session: date) -> Bar | None:
@@ -88,8 +89,19 @@ class Market:
         """Return the splits that take effect at the start of ``session``."""
         return [split for split in self._splits if split.session == session]
 
+    def split(self, split: Split) -> None:
+        """Add a split to what befalls the market: prices from its session on are of the new shares."""
+        self._splits += (split,)
+        self._added += (split,)
+        self._take(split)
+
     def reach(self, session: date) -> None:
         """Make sure that the bars of ``session`` are there, if this market can have them."""
+
+    def _take(self, split: Split) -> None:
+        bars = self._history[split.symbol]
+        whole = _rescaled(bars, date.max, 1 / float(split.ratio))
+        self._history[split.symbol] = _rescaled(whole, split.session, float(split.ratio))
 
 
 class GeneratedMarket(Market):
@@ -106,6 +118,8 @@ class GeneratedMarket(Market):
         if session > self._through:
             self._through = date(session.year, 12, 31)
             self._history = dict(_raw_history(self._seed, self._through))
+            for split in self._added:
+                self._take(split)
 
     def lifetime(self, symbol: str) -> tuple[date, date | None] | None:
         """Return the first session of ``symbol``; none of the generated symbols is ever delisted."""
@@ -164,7 +178,7 @@ def _frame(symbol: str, bars: SymbolBars) -> "pd.DataFrame":
 def _raw_history(seed: int, through: date) -> Mapping[str, SymbolBars]:
     history = dict(generated_history(seed, through))
     for split in EVENTS.splits:
-        history[split.symbol] = _rescaled(history[split.symbol], split.session, split.ratio)
+        history[split.symbol] = _rescaled(history[split.symbol], split.session, float(split.ratio))
     for symbol, session in EVENTS.halts:
         history[symbol] = _without(history[symbol], session)
     return history

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -24,14 +24,20 @@ from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.domain.instruments import round_cents
 from trading_pipeline.domain.sessions import LAST_DATE, NEW_YORK
 from trading_pipeline.simulator.broker import Broker
+from trading_pipeline.simulator.clock import MODES, Clock, Pace
 from trading_pipeline.simulator.control import ADVERTISEMENT, LOCK, READY
+from trading_pipeline.simulator.control_plane import Identity
 from trading_pipeline.simulator.exchange import Exchange
-from trading_pipeline.simulator.gate import Credentials, RateLimit
+from trading_pipeline.simulator.gate import Account, Credentials, RateLimit
 from trading_pipeline.simulator.market import GENERATED, market_from
+from trading_pipeline.simulator.overrides import Overrides
+from trading_pipeline.simulator.protocol import HttpProtocol
 from trading_pipeline.simulator.records import Position
-from trading_pipeline.simulator.server import Identity, Simulator, application
+from trading_pipeline.simulator.server import Simulator, application
 from trading_pipeline.simulator.store import Store
+from trading_pipeline.simulator.stream_endpoint import StreamProtocol
 from trading_pipeline.simulator.universe import FIRST_SESSION
+from trading_pipeline.simulator.venue import Venue
 
 HOST = "127.0.0.1"
 PARENT_WATCH_SECONDS = 0.5
@@ -52,6 +58,9 @@ class Options:
     rate_limit: int = 10_000
     key_id: str = ""
     secret_key: str = ""
+    clock: str = MODES[0]
+    factor: float = 1.0
+    accounts: int = 1
     watch_parent: bool = False
 
 
@@ -68,6 +77,7 @@ class Advertisement:
     market: str
     seed: int
     started: str
+    accounts: Sequence[Mapping[str, str]]
 
 
 def serve(options: Options) -> None:
@@ -92,41 +102,80 @@ def serve(options: Options) -> None:
 
 
 def open_simulator(store: Store, options: Options) -> Simulator:
-    """Return the simulator of ``store``: a new account, or the one that is there.
+    """Return the simulator of ``store``: new accounts, or those that are there.
 
     Raises:
         InvalidInput: the bars cannot be used, or the state belongs to another market.
     """
     market = market_from(options.bars, options.seed, options.start.astimezone(NEW_YORK).date())
-    number = _account_number(market.name, options.seed)
-    exchange = Exchange(market, options.half_spread_bps, store.halts)
+    overrides = Overrides(store)
+    exchange = Exchange(market, options.half_spread_bps, overrides)
+    clock = Clock(store)
+    stores = [store, *(store.further(number) for number in range(2, options.accounts + 1))]
     _begin(store, options, exchange)
-    return Simulator(
-        broker=Broker(store, exchange, number),
-        exchange=exchange,
-        identity=Identity(market.name, options.seed, str(options.state.resolve()), number),
-        credentials=_credentials(store, options),
-        rate_limit=RateLimit(options.rate_limit),
+    control_token = secrets.token_urlsafe(24)
+    accounts = tuple(
+        _account(place, number, options, exchange, clock, control_token) for number, place in enumerate(stores, 1)
+    )
+    pace = Pace({"replay": options.factor, "wall": 1.0}.get(options.clock, 0.0))
+    venue = Venue(store, exchange, overrides, [account.broker for account in accounts], pace)
+    if options.clock == "wall":
+        venue.move_clock(datetime.fromtimestamp(time.time(), UTC))
+    identity = Identity(market.name, options.seed, str(options.state.resolve()), accounts[0].broker.account_number)
+    return Simulator(venue=venue, exchange=exchange, identity=identity, accounts=accounts)
+
+
+def server_config(simulator: Simulator) -> uvicorn.Config:
+    """Return how uvicorn serves ``simulator``: without logs of its own, with connections that faults can end."""
+    return uvicorn.Config(
+        application(simulator),
+        http=HttpProtocol,
+        ws=StreamProtocol,
+        # Connections end when they are told to, and never because a test holds back its pongs.
+        ws_ping_interval=None,
+        date_header=False,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
     )
 
 
-def _account_number(market: str, seed: int) -> str:
-    return f"SIM{zlib.crc32(f'{Path(market).name}:{seed}'.encode()) % 10**9:09d}"
+def _account(
+    store: Store, number: int, options: Options, exchange: Exchange, clock: Clock, control_token: str
+) -> Account:
+    _open_account(store, options, exchange, clock)
+    return Account(
+        credentials=_credentials(store, options, number, control_token),
+        rate_limit=RateLimit(options.rate_limit),
+        broker=Broker(store, exchange, _account_number(exchange.name, options.seed, number), clock),
+    )
+
+
+def _account_number(market: str, seed: int, number: int) -> str:
+    name = f"{Path(market).name}:{seed}" if number == 1 else f"{Path(market).name}:{seed}:{number}"
+    return f"SIM{zlib.crc32(name.encode()) % 10**9:09d}"
+
+
+def _open_account(store: Store, options: Options, exchange: Exchange, clock: Clock) -> None:
+    """Give a new account its cash and holdings."""
+    if store.setting("opening cash") is not None:
+        return
+    with store.transaction():
+        store.keep_setting("opening cash", str(round_cents(options.cash)))
+        store.cash = round_cents(options.cash)
+        store.keep_instant("created", clock.now())
+        _invest(store, options, exchange)
 
 
 def _begin(store: Store, options: Options, exchange: Exchange) -> None:
-    """Start a new account, or make sure that the one that is there belongs to this market and seed."""
+    """Start a new state, or make sure that the one that is there belongs to this market and seed."""
     wanted = f"{exchange.name}, seed {options.seed}"
     found = store.setting("market")
     if found is None:
         _require_start(options)
         with store.transaction():
             store.keep_setting("market", wanted)
-            store.keep_setting("opening cash", str(round_cents(options.cash)))
-            store.cash = round_cents(options.cash)
-            store.keep_instant("created", options.start)
-            store.keep_instant("now", options.start)
-            _invest(store, options, exchange)
+            store.keep_instant("now", options.start.astimezone(UTC))
     elif found != wanted:
         raise InvalidInput(
             f"the state folder {options.state} holds an account of the market {found}, not of {wanted}; "
@@ -151,24 +200,22 @@ def _require_start(options: Options) -> None:
         raise InvalidInput(f"the clock can start from {first} to {LAST_DATE.replace(month=11, day=30)}, not on {day}")
 
 
-def _credentials(store: Store, options: Options) -> Credentials:
-    key_id = options.key_id or store.setting("key id") or f"SIM{secrets.token_hex(8).upper()}"
-    secret_key = options.secret_key or store.setting("secret key") or secrets.token_urlsafe(24)
+def _credentials(store: Store, options: Options, number: int, control_token: str) -> Credentials:
+    """Return the keys of an account; those that were asked for are the first account's."""
+    wanted = (options.key_id, options.secret_key) if number == 1 else ("", "")
+    key_id = wanted[0] or store.setting("key id") or f"SIM{secrets.token_hex(8).upper()}"
+    secret_key = wanted[1] or store.setting("secret key") or secrets.token_urlsafe(24)
     with store.transaction():
         store.keep_setting("key id", key_id)
         store.keep_setting("secret key", secret_key)
-    return Credentials(key_id, secret_key, control_token=secrets.token_urlsafe(24))
+    return Credentials(key_id, secret_key, control_token)
 
 
 class _Server(uvicorn.Server):
     """Uvicorn that advertises itself once it serves."""
 
     def __init__(self, simulator: Simulator, advertisement: Advertisement, options: Options) -> None:
-        super().__init__(
-            uvicorn.Config(
-                application(simulator), log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2
-            )
-        )
+        super().__init__(server_config(simulator))
         self._advertisement = advertisement
         self._options = options
 
@@ -200,6 +247,14 @@ def _advertisement(simulator: Simulator, port: int) -> Advertisement:
         market=identity.market,
         seed=identity.seed,
         started=datetime.fromtimestamp(time.time(), UTC).isoformat(),
+        accounts=[
+            {
+                "account_number": account.broker.account_number,
+                "key_id": account.credentials.key_id,
+                "secret_key": account.credentials.secret_key,
+            }
+            for account in simulator.accounts
+        ],
     )
 
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from trading_pipeline.domain.sessions import FIRST_DATE, LAST_DATE, NEW_YORK
-from trading_pipeline.simulator.records import ActivityFilter, OrderFilter, Side
+from trading_pipeline.simulator.records import (
+    ACTIVITY_KINDS,
+    EXECUTION_KIND,
+    MOVEMENT_KINDS,
+    ActivityFilter,
+    OrderFilter,
+    Side,
+)
 from trading_pipeline.simulator.refusals import Refusal, bad_data_request, bad_parameter
 from trading_pipeline.simulator.wire import bar_stamp
 
@@ -21,6 +28,11 @@ DEFAULT_BARS = 1_000
 TIMEFRAMES = frozenset({"1Day", "1D"})
 ADJUSTMENTS = frozenset({"raw", "split", "dividend", "spin-off", "all"})
 DAILY = "D"
+_CATEGORIES = {
+    "": ACTIVITY_KINDS,
+    "trade_activity": frozenset({EXECUTION_KIND}),
+    "non_trade_activity": MOVEMENT_KINDS,
+}
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9./-]*")
 # The SDK's nanoseconds are cut to microseconds, which is all that a datetime holds.
 _NANOSECONDS = re.compile(r"(\.\d{6})\d+")
@@ -58,19 +70,29 @@ def read_order_filter(query: Query) -> OrderFilter:
     )
 
 
-def read_activity_filter(query: Query) -> ActivityFilter:
-    """Read the query of a list of activities.
+def read_activity_filter(query: Query, kind: str | None = None) -> ActivityFilter:
+    """Read the query of a list of activities, all of them or those of one ``kind``.
 
     Raises:
-        Refusal: 422 for a direction, page size or instant that cannot be read.
+        Refusal: 422 for a direction, category, page size or instant that cannot be read.
     """
     return ActivityFilter(
         page_size=_count(query, "page_size", MOST_ACTIVITIES, MOST_ACTIVITIES),
+        kinds=frozenset([kind]) if kind else _kinds(query),
         after_id=query.get("page_token") or None,
         after=_instant(query, "after"),
         until=_instant(query, "until"),
         ascending=_choice(query, "direction", ("desc", "asc")) == "asc",
     )
+
+
+def _kinds(query: Query) -> frozenset[str]:
+    category, named = query.get("category"), query.get("activity_types")
+    if category and named:
+        raise bad_parameter("cannot use category with activity_types")
+    if named:
+        return frozenset(named.split(","))
+    return _CATEGORIES[_choice(query, "category", tuple(_CATEGORIES))]
 
 
 def read_calendar_range(query: Query) -> tuple[date, date]:

@@ -4,14 +4,12 @@ Trading and data share one port. The control plane lies under ``/_sim`` and
 needs the header ``X-Sim-Token``; only ``/_sim/health`` is open.
 """
 
-import json
-import os
+import asyncio
+import contextlib
+import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,13 +17,17 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.sessions import close_of, last_completed_session, session_at, sessions_between
-from trading_pipeline.simulator.admission import read_order
-from trading_pipeline.simulator.broker import Broker, ClockMovedBack
+from trading_pipeline.domain.sessions import last_completed_session, sessions_between
+from trading_pipeline.simulator.admission import read_json, read_order, read_replacement
+from trading_pipeline.simulator.broker import Broker
+from trading_pipeline.simulator.control_plane import Control, Identity
 from trading_pipeline.simulator.exchange import Exchange, Quote
-from trading_pipeline.simulator.gate import Credentials, Gate, RateLimit
+from trading_pipeline.simulator.fault_rules import FaultTable
+from trading_pipeline.simulator.faults import BEHAVIOUR, Faults
+from trading_pipeline.simulator.gate import ACCOUNT, Account, Credentials, Gate
 from trading_pipeline.simulator.pages import bars_page
 from trading_pipeline.simulator.queries import (
     read_activity_filter,
@@ -34,8 +36,14 @@ from trading_pipeline.simulator.queries import (
     read_order_filter,
     read_symbols,
 )
-from trading_pipeline.simulator.refusals import Refusal, not_found
+from trading_pipeline.simulator.records import USUAL
+from trading_pipeline.simulator.refusals import NAMED, Refusal, not_found
+from trading_pipeline.simulator.store import StateNotWritten
+from trading_pipeline.simulator.stream_endpoint import OrderFeed
+from trading_pipeline.simulator.streams import Streams
+from trading_pipeline.simulator.venue import ClockMovedBack, Venue
 from trading_pipeline.simulator.wire import (
+    RenderedOrders,
     account_json,
     activity_json,
     asset_json,
@@ -46,54 +54,101 @@ from trading_pipeline.simulator.wire import (
     position_json,
     quote_json,
     trade_json,
-    utc_text,
 )
 
-JSON = "application/json"
-# Beyond it the calendar cannot name a next open and close.
-LAST_SESSION = date(2040, 11, 30)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What the simulator says of itself when asked for its health."""
-
-    market: str
-    seed: int
-    state: str
-    account_number: str
+TICK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class Simulator:
-    """Everything that the endpoints need."""
+    """Everything that the endpoints need; the first of the accounts is meant where none is named."""
 
-    broker: Broker
+    venue: Venue
     exchange: Exchange
     identity: Identity
-    credentials: Credentials
-    rate_limit: RateLimit
+    accounts: tuple[Account, ...]
+
+    @property
+    def broker(self) -> Broker:
+        """The broker of the first account."""
+        return self.accounts[0].broker
+
+    @property
+    def credentials(self) -> Credentials:
+        """The keys of the first account, and the token of the control plane."""
+        return self.accounts[0].credentials
 
 
 def application(simulator: Simulator) -> Starlette:
     """Return the ASGI application of ``simulator``."""
     requests: Counter[str] = Counter()
-    trading, data = _Trading(simulator.broker, simulator.exchange), _Data(simulator.broker, simulator.exchange)
-    control = _Control(simulator.broker, simulator.identity, requests)
-    gate = Middleware(Gate, credentials=simulator.credentials, rate_limit=simulator.rate_limit, requests=requests)
-    return Starlette(
-        routes=[*trading.routes(), *data.routes(), *control.routes()],
-        middleware=[gate],
-        exception_handlers={Refusal: _refused, InvalidInput: _misused, HTTPException: _no_endpoint},
+    faults = FaultTable()
+    venue, accounts = simulator.venue, simulator.accounts
+    streams = Streams(
+        [OrderFeed(account.credentials, account.broker.listen) for account in accounts],
+        simulator.exchange,
+        venue.clock.now,
     )
+    control = Control(venue, accounts, simulator.identity, requests, faults)
+    return Starlette(
+        routes=[
+            *_Trading(simulator.exchange, venue).routes(),
+            *_Data(simulator.exchange, venue).routes(),
+            *control.routes(),
+            *streams.routes(),
+        ],
+        middleware=[
+            Middleware(Gate, accounts=accounts, requests=requests),
+            Middleware(Running, venue=venue),
+            Middleware(Faults, table=faults, now=venue.clock.now),
+        ],
+        exception_handlers={
+            Refusal: _refused,
+            InvalidInput: _misused,
+            StateNotWritten: _failed,
+            HTTPException: _no_endpoint,
+        },
+        lifespan=functools.partial(_ticking, venue),
+    )
+
+
+class Running:
+    """ASGI middleware: brings a clock that runs up to date before each request."""
+
+    def __init__(self, app: ASGIApp, venue: Venue) -> None:
+        self._app = app
+        self._venue = venue
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through; a clock that cannot be kept stays where it is."""
+        with contextlib.suppress(StateNotWritten):
+            self._venue.catch_up()
+        await self._app(scope, receive, send)
+
+
+@contextlib.asynccontextmanager
+async def _ticking(venue: Venue, _: Starlette) -> AsyncIterator[None]:
+    """Let what is due on a running clock happen while nobody asks."""
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            with contextlib.suppress(StateNotWritten):
+                venue.catch_up()
+
+    ticks = asyncio.create_task(tick()) if venue.runs else None
+    yield
+    if ticks is not None:
+        ticks.cancel()
 
 
 class _Trading:
     """The trading endpoints."""
 
-    def __init__(self, broker: Broker, exchange: Exchange) -> None:
-        self._broker = broker
+    def __init__(self, exchange: Exchange, venue: Venue) -> None:
         self._exchange = exchange
+        self._clock = venue.clock
+        self._rendered = RenderedOrders()
 
     def routes(self) -> Sequence[Route]:
         return [
@@ -107,6 +162,7 @@ class _Trading:
             Route("/v2/orders", self.cancel_all, methods=["DELETE"]),
             Route("/v2/orders:by_client_order_id", self.order_by_client_id),
             Route("/v2/orders/{order_id}", self.order),
+            Route("/v2/orders/{order_id}", self.replace, methods=["PATCH"]),
             Route("/v2/orders/{order_id}", self.cancel, methods=["DELETE"]),
             Route("/v2/assets", self.assets),
             Route("/v2/assets/{symbol:path}", self.asset),
@@ -114,44 +170,47 @@ class _Trading:
             Route("/v2/calendar", self.calendar),
         ]
 
-    async def account(self, _: Request) -> Response:
-        return JSONResponse(account_json(self._broker.account()))
+    async def account(self, request: Request) -> Response:
+        return JSONResponse(account_json(_broker(request).account()))
 
     async def activities(self, request: Request) -> Response:
-        kinds = request.path_params.get("kind") or request.query_params.get("activity_types", "FILL")
-        if "FILL" not in kinds.split(","):
-            return JSONResponse([])
-        found = self._broker.activities(read_activity_filter(request.query_params))
-        return JSONResponse([activity_json(execution) for execution in found])
+        wanted = read_activity_filter(request.query_params, request.path_params.get("kind"))
+        return JSONResponse([activity_json(activity) for activity in _broker(request).activities(wanted)])
 
-    async def positions(self, _: Request) -> Response:
-        return JSONResponse([position_json(position) for position in self._broker.positions()])
+    async def positions(self, request: Request) -> Response:
+        return JSONResponse([position_json(position) for position in _broker(request).positions()])
 
     async def position(self, request: Request) -> Response:
-        asset = self._exchange.asset(request.path_params["symbol"], self._broker.clock.now())
+        asset = self._exchange.asset(request.path_params["symbol"], self._clock.now())
         symbol = asset.symbol if asset else request.path_params["symbol"]
-        return JSONResponse(position_json(self._broker.position(symbol)))
+        return JSONResponse(position_json(_broker(request).position(symbol)))
 
     async def orders(self, request: Request) -> Response:
-        found = self._broker.orders(read_order_filter(request.query_params))
-        return JSONResponse([order_json(order) for order in found])
+        found = _broker(request).orders(read_order_filter(request.query_params))
+        return Response(self._rendered.listed(found), media_type="application/json")
 
     async def submit(self, request: Request) -> Response:
-        return JSONResponse(order_json(self._broker.submit(read_order(await _body(request)))))
+        wanted = read_order(read_json(await request.body()))
+        sent = _broker(request).submit(wanted, request.scope.get(BEHAVIOUR, USUAL))
+        return JSONResponse(order_json(sent))
 
-    async def cancel_all(self, _: Request) -> Response:
-        asked = self._broker.cancel_all()
-        return JSONResponse([{"id": order.id, "status": 200} for order in asked], 207)
+    async def replace(self, request: Request) -> Response:
+        wanted = read_replacement(read_json(await request.body()))
+        return JSONResponse(order_json(_broker(request).replace(request.path_params["order_id"], wanted)))
+
+    async def cancel_all(self, request: Request) -> Response:
+        asked = _broker(request).cancel_all()
+        return JSONResponse([{"id": order.id, "status": status} for order, status in asked], 207)
 
     async def order_by_client_id(self, request: Request) -> Response:
         client_order_id = request.query_params.get("client_order_id", "")
-        return JSONResponse(order_json(self._broker.order_by_client_id(client_order_id)))
+        return JSONResponse(order_json(_broker(request).order_by_client_id(client_order_id)))
 
     async def order(self, request: Request) -> Response:
-        return JSONResponse(order_json(self._broker.order(request.path_params["order_id"])))
+        return JSONResponse(order_json(_broker(request).order(request.path_params["order_id"])))
 
     async def cancel(self, request: Request) -> Response:
-        self._broker.cancel(request.path_params["order_id"])
+        _broker(request).cancel(request.path_params["order_id"])
         return Response(status_code=204)
 
     async def assets(self, request: Request) -> Response:
@@ -160,18 +219,18 @@ class _Trading:
             for theirs, ours in (("status", "status"), ("asset_class", "class"), ("exchange", "exchange"))
             if request.query_params.get(theirs)
         }
-        every = (asset_json(asset) for asset in self._exchange.assets(self._broker.clock.now()))
+        every = (asset_json(asset) for asset in self._exchange.assets(self._clock.now()))
         return JSONResponse([row for row in every if wanted.items() <= row.items()])
 
     async def asset(self, request: Request) -> Response:
         name = request.path_params["symbol"]
-        found = self._exchange.asset(name, self._broker.clock.now())
+        found = self._exchange.asset(name, self._clock.now())
         if found is None:
             raise not_found(f"asset not found for {name}")
         return JSONResponse(asset_json(found))
 
     async def clock(self, _: Request) -> Response:
-        return JSONResponse(clock_json(self._broker.clock.now()))
+        return JSONResponse(clock_json(self._clock.now()))
 
     async def calendar(self, request: Request) -> Response:
         first, last = read_calendar_range(request.query_params)
@@ -181,8 +240,8 @@ class _Trading:
 class _Data:
     """The market data endpoints."""
 
-    def __init__(self, broker: Broker, exchange: Exchange) -> None:
-        self._clock = broker.clock
+    def __init__(self, exchange: Exchange, venue: Venue) -> None:
+        self._clock = venue.clock
         self._exchange = exchange
 
     def routes(self) -> Sequence[Route]:
@@ -218,101 +277,13 @@ class _Data:
         now = self._clock.now()
         for symbol in read_symbols(request.query_params):
             quote = self._exchange.quote(symbol, now)
-            if quote is not None:
+            if quote is not None and self._exchange.is_shown(symbol):
                 yield symbol, quote
 
 
-class _Control:
-    """The control plane: the clock, halts, and what happened."""
-
-    def __init__(self, broker: Broker, identity: Identity, requests: Counter[str]) -> None:
-        self._broker = broker
-        self._identity = identity
-        self._requests = requests
-
-    def routes(self) -> Sequence[Route]:
-        return [
-            Route("/_sim/health", self.health),
-            Route("/_sim/clock", self.clock),
-            Route("/_sim/clock", self.move_clock, methods=["POST"]),
-            Route("/_sim/state", self.state),
-            Route("/_sim/halt", self.halt, methods=["POST"]),
-            Route("/_sim/requests", self.requests),
-        ]
-
-    async def health(self, _: Request) -> Response:
-        now = self._broker.clock.now()
-        return JSONResponse({**asdict(self._identity), "pid": os.getpid(), "now": utc_text(now)})
-
-    async def clock(self, _: Request) -> Response:
-        now = self._broker.clock.now()
-        session = session_at(now)
-        return JSONResponse({"now": utc_text(now), "session": session.isoformat() if session else None})
-
-    async def move_clock(self, request: Request) -> Response:
-        self._broker.move_clock(_wanted_instant(await _body(request), self._broker.clock.now()))
-        return await self.clock(request)
-
-    async def state(self, _: Request) -> Response:
-        now = self._broker.clock.now()
-        return Response(json.dumps({"now": now, **self._broker.state()}, default=_plain), media_type=JSON)
-
-    async def halt(self, request: Request) -> Response:
-        body = await _body(request)
-        symbol, session = body.get("symbol"), body.get("session")
-        if not isinstance(symbol, str) or not isinstance(session, str):
-            raise InvalidInput('a halt needs {"symbol": "LEU", "session": "2026-07-27"}')
-        try:
-            day = date.fromisoformat(session)
-        except ValueError:
-            raise InvalidInput(f"a session is a date like 2026-07-27, was {session}") from None
-        self._broker.halt(symbol, day)
-        return JSONResponse({"symbol": symbol, "session": session})
-
-    async def requests(self, _: Request) -> Response:
-        return JSONResponse(dict(self._requests))
-
-
-def _wanted_instant(body: Mapping[str, Any], now: datetime) -> datetime:
-    """Read ``{"now": instant}`` or ``{"advance_seconds": number}``."""
-    match body.get("advance_seconds"):
-        case int() | Decimal() as seconds:
-            wanted = now + timedelta(seconds=float(seconds))
-        case _:
-            wanted = _instant(body.get("now"))
-    if wanted > close_of(LAST_SESSION):
-        raise InvalidInput(f"the calendar ends {LAST_SESSION}; set the clock before that")
-    return wanted
-
-
-def _instant(text: object) -> datetime:
-    try:
-        instant = datetime.fromisoformat(str(text))
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
-        raise InvalidInput('the clock needs {"now": an instant with its offset} or {"advance_seconds": a number}')
-    return instant.astimezone(UTC)
-
-
-async def _body(request: Request) -> Mapping[str, Any]:
-    """Read a JSON object; its fractions become decimals as they were written."""
-    try:
-        body = json.loads(await request.body(), parse_float=Decimal)
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise Refusal(400, "request body format is invalid", 40010000)
-    return body
-
-
-def _plain(value: object) -> object:
-    """Turn what JSON does not know into what it does."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, datetime):
-        return utc_text(value)
-    return str(value)
+def _broker(request: Request) -> Broker:
+    account: Account = request.scope[ACCOUNT]
+    return account.broker
 
 
 async def _refused(_: Request, refusal: Exception) -> Response:
@@ -323,6 +294,12 @@ async def _refused(_: Request, refusal: Exception) -> Response:
 async def _misused(_: Request, error: Exception) -> Response:
     """Answer what the control plane cannot do: 409 when time would go back, else 400."""
     return JSONResponse({"message": str(error)}, 409 if isinstance(error, ClockMovedBack) else 400)
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    """Answer when the state could not be written: nothing happened."""
+    refusal = NAMED["server_error"].for_symbol("")
+    return JSONResponse(refusal.body, refusal.status)
 
 
 async def _no_endpoint(_: Request, error: Exception) -> Response:

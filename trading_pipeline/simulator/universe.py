@@ -8,6 +8,7 @@ a symbol that follows an index by its daily multiple; the multiple is the one of
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 
 FIRST_SESSION = date(2015, 1, 2)
 # Levels are fixed on this session, so that prices near it look like those of the funds they are named for.
@@ -39,7 +40,7 @@ class Split:
 
     symbol: str
     session: date
-    ratio: int
+    ratio: int | Decimal
 
 
 @dataclass(frozen=True)

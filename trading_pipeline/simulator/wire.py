@@ -1,7 +1,8 @@
 """The JSON of the real API: money and quantities as strings, bars and quotes as numbers, instants as RFC 3339."""
 
 import functools
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,7 @@ from trading_pipeline.simulator.clock import is_open, next_boundary
 from trading_pipeline.simulator.exchange import Asset, Quote, asset_id
 from trading_pipeline.simulator.generated import SymbolBars
 from trading_pipeline.simulator.ledger import AccountView, PositionView
-from trading_pipeline.simulator.records import Execution, Order, Side
+from trading_pipeline.simulator.records import EXECUTION_KIND, Execution, Movement, Order, Side
 from trading_pipeline.simulator.refusals import plain
 
 Json = dict[str, Any]
@@ -47,7 +48,7 @@ def account_json(account: AccountView) -> Json:
     return {
         "id": str(account.id),
         "account_number": account.number,
-        "status": "ACTIVE",
+        "status": account.flags.status,
         "crypto_status": "INACTIVE",
         "currency": "USD",
         "cash": plain(account.cash),
@@ -70,10 +71,10 @@ def account_json(account: AccountView) -> Json:
         "sma": "0",
         "multiplier": "1",
         "shorting_enabled": False,
-        "trading_blocked": False,
-        "transfers_blocked": False,
-        "account_blocked": False,
-        "trade_suspended_by_user": False,
+        "trading_blocked": account.flags.trading_blocked,
+        "transfers_blocked": account.flags.transfers_blocked,
+        "account_blocked": account.flags.account_blocked,
+        "trade_suspended_by_user": account.flags.trade_suspended_by_user,
         "created_at": utc_text(account.created_at),
     }
 
@@ -91,9 +92,9 @@ def order_json(order: Order) -> Json:
         "canceled_at": _utc_or_none(order.canceled_at),
         "failed_at": _utc_or_none(order.failed_at),
         "expires_at": utc_text(close_of(order.session)),
-        "replaced_at": None,
-        "replaced_by": None,
-        "replaces": None,
+        "replaced_at": _utc_or_none(order.replaced_at),
+        "replaced_by": order.replaced_by,
+        "replaces": order.replaces,
         "asset_id": str(asset_id(order.symbol)),
         "symbol": order.symbol,
         "asset_class": "us_equity",
@@ -118,6 +119,23 @@ def order_json(order: Order) -> Json:
         "subtag": None,
         "source": None,
     }
+
+
+class RenderedOrders:
+    """The JSON of orders, kept for as long as they stay as they are: lists show most of them again and again."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, tuple[Order, str]] = {}
+
+    def listed(self, orders: Iterable[Order]) -> str:
+        """Return the JSON of a list of orders."""
+        return f"[{','.join(map(self._text, orders))}]"
+
+    def _text(self, order: Order) -> str:
+        kept = self._texts.get(order.id)
+        if kept is None or kept[0] is not order:
+            kept = self._texts[order.id] = (order, json.dumps(order_json(order)))
+        return kept[1]
 
 
 def position_json(position: PositionView) -> Json:
@@ -156,7 +174,7 @@ def asset_json(asset: Asset) -> Json:
         "symbol": asset.symbol,
         "name": f"{asset.symbol} (simulated)",
         "status": "active" if asset.active else "inactive",
-        "tradable": asset.active,
+        "tradable": asset.tradable,
         "marginable": False,
         "shortable": False,
         "easy_to_borrow": False,
@@ -165,21 +183,38 @@ def asset_json(asset: Asset) -> Json:
     }
 
 
-def activity_json(execution: Execution) -> Json:
-    """Return an execution as the account activity it is."""
+def activity_json(activity: Execution | Movement) -> Json:
+    """Return an account activity, whose fields depend on its kind."""
+    return _movement_json(activity) if isinstance(activity, Movement) else _execution_json(activity)
+
+
+def _movement_json(movement: Movement) -> Json:
+    told = {
+        "id": movement.id,
+        "activity_type": movement.kind,
+        "date": movement.at.astimezone(NEW_YORK).date().isoformat(),
+        "net_amount": plain(movement.amount),
+        "currency": "USD",
+        "status": "executed",
+        "created_at": utc_text(movement.at),
+    }
+    return told if movement.symbol is None else {**told, "symbol": movement.symbol}
+
+
+def _execution_json(execution: Execution) -> Json:
     return {
         "id": execution.id,
-        "activity_type": "FILL",
+        "activity_type": EXECUTION_KIND,
         "transaction_time": utc_text(execution.at),
-        "type": "fill",
+        "type": "partial_fill" if execution.remaining else "fill",
         "price": plain(execution.price),
         "qty": plain(execution.quantity),
         "side": execution.side,
         "symbol": execution.symbol,
-        "leaves_qty": "0",
+        "leaves_qty": plain(execution.remaining),
         "order_id": execution.order_id,
-        "cum_qty": plain(execution.quantity),
-        "order_status": "filled",
+        "cum_qty": plain(execution.cumulative),
+        "order_status": "partially_filled" if execution.remaining else "filled",
     }
 
 

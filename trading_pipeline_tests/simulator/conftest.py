@@ -1,7 +1,7 @@
 import contextlib
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,8 +12,7 @@ from alpaca.data.historical import StockHistoricalDataClient
 from alpaca.trading.client import TradingClient
 
 from trading_pipeline.simulator.control import SimulatorControl
-from trading_pipeline.simulator.process import Options, open_simulator
-from trading_pipeline.simulator.server import application
+from trading_pipeline.simulator.process import Options, open_simulator, server_config
 from trading_pipeline.simulator.store import Store
 
 FRIDAY_EVENING = datetime.fromisoformat("2026-07-24T16:30-04:00")
@@ -27,6 +26,7 @@ class Served:
     url: str
     keys: tuple[str, str]
     control: SimulatorControl
+    others: tuple["Served", ...] = ()
 
     @property
     def trading(self) -> TradingClient:
@@ -56,12 +56,18 @@ class Served:
         return self.request("POST", "/v2/orders", json={**usual, **body})
 
 
+def _served(url, account):
+    credentials = account.credentials
+    control = SimulatorControl(url, credentials.control_token, account.broker.account_number)
+    return Served(url, (credentials.key_id, credentials.secret_key), control)
+
+
 @contextlib.contextmanager
 def serving(state: Path, **options):
     store = Store(state)
     simulator = open_simulator(store, Options(state=state, **{"start": FRIDAY_EVENING, **options}))
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(application(simulator), log_config=None, access_log=False, ws="none"))
+    server = uvicorn.Server(server_config(simulator))
     ready = threading.Event()
     startup = server.startup
 
@@ -74,11 +80,9 @@ def serving(state: Path, **options):
     thread.start()
     assert ready.wait(120)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    credentials = simulator.credentials
+    accounts = tuple(_served(url, account) for account in simulator.accounts)
     try:
-        yield Served(
-            url, (credentials.key_id, credentials.secret_key), SimulatorControl(url, credentials.control_token)
-        )
+        yield replace(accounts[0], others=accounts[1:])
     finally:
         server.should_exit = True
         thread.join(30)
@@ -108,7 +112,7 @@ def quiet_day(tmp_path_factory):
         yield served
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start_serving():
     """Serve a state folder with options of one's own."""
     return serving
