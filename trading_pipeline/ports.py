@@ -98,6 +98,29 @@ class Broker(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class CashMovement:
+    """Dollars that came (positive) or went (negative) without a trade, such as a dividend, a fee or a deposit.
+
+    ``kind`` is Alpaca's type of activity, ``day`` the New York day on which it
+    was booked, or to which it belongs if that is later; ``text`` says more to people.
+    """
+
+    id: str
+    kind: str
+    amount: Decimal
+    day: date
+    text: str = ""
+
+
+class CashLedger(Protocol):
+    """What changes the cash of the account beside trades."""
+
+    def cash_movements(self, after: datetime) -> Sequence[CashMovement]:
+        """Return the movements of the New York day of ``after`` and of later ones, in the order of their booking."""
+        ...
+
+
 class OrderUpdates(Protocol):
     """A hint that an order of the account changed; what became of it is read from the broker."""
 

@@ -11,7 +11,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from heapq import merge
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -424,10 +423,8 @@ class Store:
             self._take(_ORDER.validate_json(body))
         self._executions = [_EXECUTION.validate_json(body) for body in self._bodies("execution")]
         movements = (_MOVEMENT.validate_json(body) for body in self._bodies("movement"))
-        self._activities: list[Execution | Movement] = []
-        self._place_of_activity: dict[str, int] = {}
-        for activity in merge(self._executions, movements, key=lambda row: row.at):
-            self._add_activity(activity)
+        self._activities: list[Execution | Movement] = sorted((*self._executions, *movements), key=lambda row: row.at)
+        self._place_of_activity = {row.id: place for place, row in enumerate(self._activities)}
         positions = (_POSITION.validate_json(body) for body in self._bodies("position", by="symbol"))
         self._positions = {position.symbol: position for position in positions}
         count = "SELECT count(*) FROM event WHERE account = ?"

@@ -9,6 +9,7 @@ from trading_pipeline.adapters.alpaca.broker import AlpacaBroker
 from trading_pipeline.adapters.alpaca.market_data import AlpacaMarketData
 from trading_pipeline.adapters.alpaca.transport import Connection, Keys, data_api, trading_api
 from trading_pipeline.adapters.clocks import BrokerClock
+from trading_pipeline.application import reconciliation as books
 from trading_pipeline.domain.errors import Unauthorized
 from trading_pipeline.domain.orders import Accepted, OrderStatus, Rejected, Side
 from trading_pipeline.domain.sessions import sessions_between
@@ -252,3 +253,18 @@ def test_wrong_keys_are_refused_and_not_tried_again(simulator, control):
         trading.get("/account")
 
     assert control.requests()["GET /v2/account"] == before + 1
+
+
+def test_dividends_and_fees_explain_what_cash_changed_beside_trades(broker, control, connected, intent):
+    before = broker.portfolio()
+    filled(broker, control, intent(limit=None, quantity="1"))
+    control.move_cash("DIV", Decimal("12.34"), "SPY")
+    control.move_cash("FEE", Decimal("-0.02"))
+
+    seen = books.observed(broker, BrokerClock(trading_api(*connected)), before.as_of, broker)
+    found = books.reconcile(books.Ours(before, seen.executions, ()), seen)
+
+    [cash] = [item for item in found.items if item.kind is books.Kind.CASH]
+    assert cash.status is books.Status.EQUAL
+    assert cash.explanation == f"{THURSDAY} DIV SPY +12.34; {THURSDAY} FEE -0.02"
+    assert broker.cash_movements(before.as_of + timedelta(days=1)) == []

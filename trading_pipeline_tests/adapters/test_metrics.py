@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 import structlog
+from filelock import FileLock
 
 from trading_pipeline.adapters.metrics import MetricsFile, NoMetrics, read_metrics, summary
 from trading_pipeline.domain.errors import InvalidInput
@@ -121,6 +122,22 @@ def test_threads_that_find_the_file_full_at_once_lose_at_most_what_is_too_old(pa
 
     assert len(read_metrics(path)) == 400
     assert len(both(path)) == 2
+
+
+def test_whoever_finds_that_another_renamed_the_file_leaves_the_new_one(metrics, path):
+    metrics.count("orders_total")
+
+    metrics._rotate()
+
+    assert both(path) == [path]
+
+
+def test_while_another_renames_the_file_lines_go_on(path):
+    with FileLock(f"{path}.lock"):
+        record(path, 3, 1)
+
+    assert len(read_metrics(path)) == 3
+    assert both(path) == [path]
 
 
 def test_a_disk_that_refuses_is_said_once_and_stops_nothing(tmp_path):

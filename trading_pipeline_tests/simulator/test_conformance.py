@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -307,6 +308,19 @@ def test_executions_are_valid_by_the_specification(served, specifications):
         specification.errors({"type": "array", "items": specification.component("TradingActivities")}, executions) == []
     )
     assert all(row.keys() <= specification.component("TradingActivities")["properties"].keys() for row in executions)
+
+
+def test_movements_of_cash_are_valid_by_the_specification(trading_day, specifications):
+    kind = specifications["trading"].component("NonTradeActivities")
+    trading_day.control.move_cash("DIV", Decimal("12.34"), "SPY")
+    trading_day.control.move_cash("FEE", Decimal("-0.02"))
+    rows = trading_day.get("/v2/account/activities")
+
+    # By the specification the day is an instant, in its own example it is a day.
+    told = [{**row, "date": row["created_at"]} for row in rows]
+    assert len(rows) == 2
+    assert specifications["trading"].errors({"type": "array", "items": kind}, told) == []
+    assert all(row.keys() <= kind["properties"].keys() for row in rows)
 
 
 def test_replies_to_orders_are_valid_by_the_specification(trading_day, specifications):

@@ -18,13 +18,16 @@ from trading_pipeline.domain.orders import (
     Unknown,
 )
 from trading_pipeline.domain.portfolio import Portfolio
-from trading_pipeline.ports import Asset, Clock
+from trading_pipeline.domain.sessions import NEW_YORK
+from trading_pipeline.ports import Asset, CashMovement, Clock
 
 # One request each up to here. Beyond, the list of ten thousand assets takes as long as a few dozen requests, and
 # leaves more of the two hundred that an account has each minute.
 FEW_SYMBOLS = 10
 ACTIVITIES_A_PAGE = 100
 ORDERS_A_PAGE = 500
+# Alpaca filters by when a movement was created, which may be days before the day that it is dated.
+BOOKED_AHEAD = timedelta(days=7)
 
 INVALID_PARAMETER = "40010001"
 NOT_FOUND = "40410000"
@@ -175,22 +178,38 @@ class AlpacaBroker:
             TransientError: no usable answer inside the deadline.
             PermanentError: the request was refused.
         """
-        activities = list(self._activities(after))
+        # Alpaca reads whole seconds and leaves out the instant itself.
+        start = after.astimezone(UTC) - timedelta(seconds=1)
+        activities = list(self._activities(f"/{translation.EXECUTION}", start))
         ids = self._client_order_ids({translation.filled_order_id(activity) for activity in activities})
         fills = [translation.fill(row, ids[translation.filled_order_id(row)]) for row in activities]
         return sorted((fill for fill in fills if fill.filled_at >= after), key=lambda fill: fill.filled_at)
 
-    def _activities(self, after: datetime) -> Iterator[Row]:
-        # Alpaca reads whole seconds and leaves out the instant itself.
-        start = (after.astimezone(UTC) - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        page: dict[str, str | int] = {"after": start, "direction": "asc", "page_size": ACTIVITIES_A_PAGE}
+    def cash_movements(self, after: datetime) -> Sequence[CashMovement]:
+        """Return the movements of the New York day of ``after`` and of later ones, in the order of their booking.
+
+        Raises:
+            TransientError: no usable answer inside the deadline.
+            PermanentError: the request was refused.
+        """
+        rows = self._activities("", after.astimezone(UTC) - BOOKED_AHEAD, category="non_trade_activity")
+        first = after.astimezone(NEW_YORK).date()
+        return [movement for movement in translation.cash_movements(list(rows)) if movement.day >= first]
+
+    def _activities(self, kind: str, after: datetime, **which: str) -> Iterator[Row]:
+        page: dict[str, str | int] = {
+            **which,
+            "after": after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "direction": "asc",
+            "page_size": ACTIVITIES_A_PAGE,
+        }
         seen: set[str] = set()
         while True:
-            rows = self._trading.get("/account/activities/FILL", page)
+            rows = self._trading.get(f"/account/activities{kind}", page)
             fresh = [row for row in rows if translation.activity_id(row) not in seen]
             if rows and not fresh:
                 raise DependencyUnavailable(
-                    f"Alpaca sent a page of executions twice, after {page.get('page_token')!r}: "
+                    f"Alpaca sent a page of activities twice, after {page.get('page_token')!r}: "
                     "it would never end; try later"
                 )
             yield from fresh

@@ -9,7 +9,7 @@ Decimals by way of their text; they leave as strings, since a float would turn
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from math import nan
 from typing import Any, NamedTuple
@@ -19,11 +19,13 @@ from trading_pipeline.domain.fills import Fill
 from trading_pipeline.domain.orders import BrokerOrder, OrderIntent, OrderStatus, Side
 from trading_pipeline.domain.portfolio import Portfolio, Position
 from trading_pipeline.domain.sessions import NEW_YORK
-from trading_pipeline.ports import Asset, Quote
+from trading_pipeline.ports import Asset, CashMovement, Quote
 
 Row = Mapping[str, Any]
 
+EXECUTION = "FILL"
 _BLOCKING_FLAGS = ("trading_blocked", "account_blocked", "trade_suspended_by_user")
+_TOLD_OF_MOVEMENTS = ("activity_sub_type", "symbol", "description")
 _STATUSES = {status.value: status for status in OrderStatus}
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
 
@@ -201,6 +203,43 @@ def fill(activity: Row, client_order_id: str) -> Fill:
             commission=Decimal(0),
             # The id of an execution begins with New York time: only this field is an instant.
             filled_at=instant(activity["transaction_time"]),
+        )
+
+
+def cash_movements(activities: Sequence[Row]) -> list[CashMovement]:
+    """Return what the ``activities`` moved in cash beside trades, in the order of their booking.
+
+    What moved shares only, or was cancelled, moved no cash.
+    """
+    with _reading("list of account activities"):
+        return [_movement(row) for row in sorted(filter(_moved_cash, activities), key=_booking)]
+
+
+def _booking(activity: Row) -> tuple[datetime, str]:
+    """Return when an activity was booked, at midnight where Alpaca tells the day only, and its id."""
+    stamp = activity.get("created_at")
+    at = instant(stamp) if stamp else datetime.combine(_day(activity), time(), NEW_YORK)
+    return at, activity["id"]
+
+
+def _day(activity: Row) -> date:
+    # Some answers write a day as its midnight.
+    return date.fromisoformat(activity["date"][: len("2026-07-31")])
+
+
+def _moved_cash(activity: Row) -> bool:
+    is_trade, is_valid = activity["activity_type"] == EXECUTION, activity.get("status") != "canceled"
+    return not is_trade and is_valid and decimal(activity.get("net_amount") or 0) != 0
+
+
+def _movement(activity: Row) -> CashMovement:
+    with _reading("account activity", activity, "id"):
+        return CashMovement(
+            id=activity["id"],
+            kind=activity["activity_type"],
+            amount=decimal(activity["net_amount"]),
+            day=max(_day(activity), _booking(activity)[0].astimezone(NEW_YORK).date()),
+            text=" ".join(filter(None, (activity.get(name) for name in _TOLD_OF_MOVEMENTS))),
         )
 
 

@@ -64,7 +64,10 @@ def bars(context: dg.AssetExecutionContext) -> dg.Output[pd.DataFrame]:
     session = session_of(context.partition_key)
     version = world.tables.version("bars")
     stored = world.tables.read("bars", version=version)
+    begun = world.wall.elapsed()
     ingested = ingest(world.market_data, stored, session, world.symbols, world.history, world.clock.now())
+    fetch_seconds = world.wall.elapsed() - begun
+    world.metrics.observe("fetch_seconds", fetch_seconds, what="bars")
     _quarantine(ingested.refused, world)
     tolerated = float(world.settings.market_data.max_missing_symbols)
     refuse_too_many_missing(ingested, world.symbols, session, tolerated)
@@ -77,6 +80,7 @@ def bars(context: dg.AssetExecutionContext) -> dg.Output[pd.DataFrame]:
             "missing_symbols": ", ".join(ingested.missing) or "none",
             "restated_symbols": ", ".join(ingested.restated) or "none",
             "quarantined_rows": len(ingested.refused),
+            "fetch_seconds": fetch_seconds,
             "market": world.market,
             VERSION_BEFORE: -1 if version is None else version,
         },

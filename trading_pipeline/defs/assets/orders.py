@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import pandas as pd
+import structlog
 
 from trading_pipeline import __version__
+from trading_pipeline.adapters.logs import bound
 from trading_pipeline.application import planning, plans
 from trading_pipeline.application.decision import newest
 from trading_pipeline.defs import metadata
+from trading_pipeline.defs.assets.reconciliation import before_planning
 from trading_pipeline.defs.assets.signals import signal_name
 from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.checks import verified
@@ -78,6 +81,8 @@ def portfolio_snapshot(
     backfill, or when their window is over, a model portfolio that holds the
     previous session's allocation: plans made from it are never executable.
     A backfill of a session that can still be traded is refused.
+    The broker's positions are compared with what they were after the last
+    orders: what nothing explains moves the trading state to reducing.
     """
     world: TradingWorld = context.resources.world
     session = session_of(context.partition_key)
@@ -87,6 +92,7 @@ def portfolio_snapshot(
     held = model_portfolio_of(world, session, bars, asset_catalog) if modelled else account
     valued = planning.valued_at(held, closes(bars))
     frame = planning.portfolio_to_frame(valued, session, "model" if modelled else "broker")
+    compared = {} if modelled else before_planning(world, session, account.account_number)
     return metadata.materialised(
         context,
         frame,
@@ -94,6 +100,7 @@ def portfolio_snapshot(
             "equity": float(frame["market_value"].sum()),
             "source": "model" if modelled else "broker",
             "positions": metadata.table(frame[["symbol", "quantity", "price", "market_value", "weight"]]),
+            **compared,
         },
     )
 
@@ -162,6 +169,20 @@ def _number(world: TradingWorld, snapshot: pd.DataFrame, session: "date") -> pla
     return plans.next_number(world.plans, account, session, hypothetical=source == "model")
 
 
+def _log_planned(plan: Plan) -> None:
+    """Begin the trail that the log keeps of each order, under its id, from here to its last fill."""
+    for order in plan.orders:
+        structlog.get_logger().info(
+            "order_planned",
+            correlation_id=order.client_order_id,
+            symbol=order.symbol,
+            side=order.side.value,
+            quantity=str(order.quantity),
+            limit_price=str(order.limit_price),
+            reason=order.reason,
+        )
+
+
 @table_asset("approved_orders", GROUP)
 def approved_orders(
     context: dg.AssetExecutionContext,
@@ -205,6 +226,8 @@ def approved_orders(
         config_hash=world.settings.fingerprint(),
     )
     plans.store(plan, world.plans)
+    with bound(session=session, plan_id=plan.plan_id, run_id=context.run.run_id):
+        _log_planned(plan)
     return metadata.materialised(
         context,
         frame,

@@ -45,7 +45,10 @@ def signal_asset(strategy: Strategy) -> dg.AssetsDefinition:
     def signal(context: dg.AssetExecutionContext, indicators: pd.DataFrame) -> dg.Output[pd.DataFrame]:
         world: TradingWorld = context.resources.world
         panel = IndicatorPanel.from_frame(indicators)
+        begun = world.wall.elapsed()
         decided = signal_of(strategy, panel, world.smoothing)
+        decision_seconds = world.wall.elapsed() - begun
+        world.metrics.observe("decision_seconds", decision_seconds, strategy=strategy.name)
         path = explain(
             strategy.tree,
             panel.last(tree.trailing_sessions(strategy.tree, world.smoothing)),
@@ -62,6 +65,7 @@ def signal_asset(strategy: Strategy) -> dg.AssetsDefinition:
                 "reason": decided.reason or "",
                 "weights": metadata.table(frame[["symbol", "weight"]].dropna()),
                 "inputs_hash": decided.inputs_hash,
+                "decision_seconds": decision_seconds,
                 "strategy_signal": dg.MetadataValue.json(event),
                 **explanation(strategy.name, path),
             },

@@ -1,16 +1,18 @@
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from trading_pipeline.domain.errors import DependencyUnavailable, RequestRefused, Unauthorized
 from trading_pipeline.domain.orders import Accepted, OrderStatus, Rejected, Side, Unknown
+from trading_pipeline.ports import CashMovement
 
 SUBMIT = "POST /v2/orders"
 LOOK_UP = "GET /v2/orders:by_client_order_id"
 LIST = "GET /v2/orders"
 FILLS = "GET /v2/account/activities/FILL"
+ACTIVITIES = "GET /v2/account/activities"
 NOT_FOUND = {"code": 40410000, "message": "order not found"}
 DUPLICATE = {"code": 40010001, "message": "client_order_id must be unique"}
 OPENED = datetime(2026, 7, 31, 13, 30, tzinfo=UTC)
@@ -287,6 +289,53 @@ def test_a_day_without_executions_asks_for_no_orders(server, broker):
 
     assert broker.executions(OPENED) == []
     assert len(server.received) == 1
+
+
+def movement(number, amount="-0.02", **changes):
+    return {
+        "id": f"20260731000000000::{number:04d}",
+        "activity_type": "FEE",
+        "date": "2026-07-31",
+        "net_amount": amount,
+        "status": "executed",
+        "created_at": (OPENED + timedelta(seconds=number)).isoformat(),
+    } | changes
+
+
+def test_movements_of_cash_come_in_the_order_of_their_booking(server, broker):
+    dividend = movement(1, "12.34", activity_type="DIV", activity_sub_type="CDIV", symbol="SPY")
+    server.on(ACTIVITIES, [movement(2), dividend])
+
+    assert broker.cash_movements(OPENED) == [
+        CashMovement(dividend["id"], "DIV", Decimal("12.34"), date(2026, 7, 31), "CDIV SPY"),
+        CashMovement(movement(2)["id"], "FEE", Decimal("-0.02"), date(2026, 7, 31)),
+    ]
+    # A week before, since a movement may be created before the day that it is dated.
+    assert server.requests(ACTIVITIES)[0].query == {
+        "after": "2026-07-24T13:30:00Z",
+        "category": "non_trade_activity",
+        "direction": "asc",
+        "page_size": "100",
+    }
+
+
+def test_movements_count_from_the_beginning_of_the_day_in_new_york(server, broker):
+    def dated(number, day):
+        return movement(number, date=day, created_at=None)
+
+    server.on(ACTIVITIES, [dated(1, "2026-07-30"), dated(2, "2026-07-31"), dated(3, "2026-08-03")])
+    # Already Saturday in UTC.
+    late_on_friday = datetime(2026, 8, 1, 3, 59, tzinfo=UTC)
+
+    assert [found.day.day for found in broker.cash_movements(late_on_friday)] == [31, 3]
+
+
+def test_movements_are_read_to_the_last_page(server, broker):
+    rows = [movement(number) for number in range(150)]
+    server.on(ACTIVITIES, rows[:100]).on(ACTIVITIES, rows[100:])
+
+    assert [found.id for found in broker.cash_movements(OPENED)] == [row["id"] for row in rows]
+    assert [request.query.get("page_token") for request in server.requests(ACTIVITIES)] == [None, rows[99]["id"]]
 
 
 def listed(number, instant=OPENED, **changes):

@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import isnan
 
@@ -11,6 +11,7 @@ from trading_pipeline.adapters.alpaca import translation
 from trading_pipeline.domain.errors import DependencyUnavailable, InvalidBars
 from trading_pipeline.domain.orders import OrderStatus, Side
 from trading_pipeline.domain.portfolio import Position
+from trading_pipeline.ports import CashMovement
 
 AS_OF = datetime(2026, 7, 31, 14, 0, tzinfo=UTC)
 ACCOUNT = {"account_number": "PA123", "status": "ACTIVE", "cash": "-23140.20"}
@@ -23,6 +24,21 @@ FILL = {
     "qty": "0.557436865",
     "price": "174.78",
     "transaction_time": "2026-07-31T13:35:01.981482Z",
+}
+
+
+DIVIDEND = {
+    "id": "20190801011955195::5f596936-6f23-4cef-bdf1-3806aae57dbf",
+    "activity_type": "DIV",
+    "activity_sub_type": "CDIV",
+    "date": "2019-08-01",
+    "net_amount": "1.02",
+    "symbol": "T",
+    "qty": "2",
+    "per_share_amount": "0.51",
+    "currency": "USD",
+    "status": "executed",
+    "created_at": "2019-08-01T05:19:55.195Z",
 }
 
 
@@ -220,3 +236,53 @@ def test_what_is_no_page_of_bars_is_no_answer(answer):
 def test_a_bar_that_cannot_be_read_is_refused_by_name(changes):
     with pytest.raises(InvalidBars, match="bar of AAPL"):
         translation.bars({"bars": {"AAPL": [BAR | changes]}})
+
+
+def test_a_dividend_is_read():
+    [movement] = translation.cash_movements([DIVIDEND])
+
+    assert movement == CashMovement(DIVIDEND["id"], "DIV", Decimal("1.02"), date(2019, 8, 1), "CDIV T")
+
+
+@pytest.mark.parametrize(
+    ("day", "created", "booked"),
+    [
+        # A fee of Thursday's sale, created on Friday morning.
+        ("2026-07-30", "2026-07-31T05:00:00Z", date(2026, 7, 31)),
+        # Still Thursday evening in New York.
+        ("2026-07-30", "2026-07-31T03:00:00Z", date(2026, 7, 30)),
+        ("2026-08-03", "2026-07-31T14:00:00Z", date(2026, 8, 3)),
+        ("2026-07-30T00:00:00Z", None, date(2026, 7, 30)),
+    ],
+)
+def test_a_movement_is_of_the_later_of_its_day_and_the_day_of_its_booking(day, created, booked):
+    [movement] = translation.cash_movements([DIVIDEND | {"date": day, "created_at": created}])
+
+    assert movement.day == booked
+
+
+@pytest.mark.parametrize(
+    "changed", [{"net_amount": "0"}, {"net_amount": None}, {"status": "canceled"}, {"activity_type": "FILL"}]
+)
+def test_what_moved_no_cash_or_is_a_trade_is_no_movement(changed):
+    assert translation.cash_movements([FILL | {"activity_type": "FILL"}, DIVIDEND | changed]) == []
+
+
+def test_movements_are_in_the_order_of_their_booking_whatever_the_order_of_their_ids():
+    rows = [
+        DIVIDEND | {"id": "20190801000000000::a", "created_at": "2019-08-01T15:00:00Z"},
+        DIVIDEND | {"id": "20190801000000000::b", "created_at": "2019-08-01T14:00:00Z"},
+        DIVIDEND | {"id": "20190801000000000::c", "created_at": None},
+    ]
+
+    assert [movement.id[-1] for movement in translation.cash_movements(rows)] == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"date": None}, {"net_amount": "much"}, {"created_at": "2019-08-01T14:00:00"}, {"symbol": 7}]
+)
+def test_a_movement_that_cannot_be_read_is_no_answer(changed):
+    with pytest.raises(DependencyUnavailable, match="account activit"):
+        translation.cash_movements([DIVIDEND | changed])
+    with pytest.raises(DependencyUnavailable, match="list of account activities"):
+        translation.cash_movements(["message"])

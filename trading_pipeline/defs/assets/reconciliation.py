@@ -1,0 +1,88 @@
+"""Group fills: whether the broker's books agree with ours."""
+
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from trading_pipeline.application import reconciliation as books
+from trading_pipeline.application.planning import portfolio_from_frame
+from trading_pipeline.defs import metadata
+from trading_pipeline.defs.assets.table_asset import table_asset
+from trading_pipeline.defs.partitions import session_of
+from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.domain import sessions
+from trading_pipeline.domain.errors import OutsideExecutionWindow
+from trading_pipeline.domain.risk.trading_state import TradingMode
+
+GROUP = "fills"
+TABLE = "reconciliation"
+# After a longer rest nothing is known of the account.
+MOST_SESSIONS_BACK = 60
+
+
+@table_asset(TABLE, GROUP, "alpaca")
+def reconciliation(
+    context: dg.AssetExecutionContext, fills: pd.DataFrame, portfolio_snapshot: pd.DataFrame
+) -> dg.Output[pd.DataFrame]:
+    """Compares positions, cash, orders and executions of the session with the broker's, to the share.
+
+    Dividends, fees and the like explain cash. A difference that nothing
+    explains, or an order that is not ours, moves the trading state to
+    reducing and alerts. Materialising it again takes the broker's figures
+    as the known ones.
+    """
+    world: TradingWorld = context.resources.world
+    session = session_of(context.partition_key)
+    before = portfolio_from_frame(portfolio_snapshot)
+    theirs = books.observed(world.broker, world.clock, before.as_of, world.broker)
+    _refuse_late(session, theirs.portfolio.as_of)
+    holder = world.journal.claimed(before.account_number, session)
+    journal = world.journal.history(holder) if holder else ()
+    found = books.reconcile(books.Ours(before, books.fills_from_frame(fills), journal), theirs)
+    _respond(world, found, session, "after placing")
+    return metadata.materialised(context, books.to_frame(found, session), described(found, session))
+
+
+def _refuse_late(session: date, now: datetime) -> None:
+    end = sessions.open_of(sessions.next_session(session, 2))
+    if now >= end:
+        raise OutsideExecutionWindow(
+            f"the account could be compared with the orders of session {session} until {end.isoformat()}, when those "
+            f"of the next session began to change it; now is {now.isoformat()}"
+        )
+
+
+def before_planning(world: TradingWorld, session: date, account_number: str) -> dict[str, Any]:
+    """Compare the broker's positions with what they were when last compared, act on it, and say what was found.
+
+    Where nothing was ever compared, there is nothing to compare with, and nothing is wrong.
+    """
+    first, last = sessions.previous_session(session, MOST_SESSIONS_BACK), sessions.previous_session(session)
+    known = books.last_known(world.tables.read(TABLE, first, last), account_number)
+    if known is None:
+        return {"compared": 0}
+    found = books.compare_with_known(known, books.observed(world.broker, world.clock, known.portfolio.as_of))
+    _respond(world, found, session, "before planning")
+    return described(found, session)
+
+
+def _respond(world: TradingWorld, found: books.Reconciliation, session: date, when: str) -> None:
+    reduces = world.settings.monitoring.reduce_on_external_orders
+    on_external = TradingMode.REDUCING if reduces else TradingMode.ACTIVE
+    books.respond(found, session, when, world.trading_state, world.notifier, on_external)
+
+
+def described(found: books.Reconciliation, session: date) -> dict[str, Any]:
+    """Return what a person wants to see of a comparison: counts, and the differences."""
+    differences = books.to_frame(replace(found, items=found.differences), session)
+    return {
+        "compared": len(found.items),
+        "broken": len(found.breaks),
+        "external": len(found.external),
+        "differences": metadata.table(
+            differences[["kind", "name", "ours", "theirs", "difference", "status", "explanation"]]
+        ),
+    }
