@@ -17,6 +17,8 @@ from trading_pipeline.domain.errors import TransientError
 from trading_pipeline.domain.orders import Accepted, BrokerOrder, Refusal, Rejected, Side, Unknown
 from trading_pipeline.ports import IntentState, JournalEntry
 
+# How lines of the journal begin or go on that tell of no new sending.
+SENT_BEFORE, NO_CLEAR_ANSWER = "sent before", "no clear answer"
 MOST_SENDS = 2
 MOST_QUESTIONS = 4
 
@@ -68,7 +70,7 @@ def rested_unsent(pursuit: Pursuit, why: Later | Never, desk: Desk, expecting: J
     recorded since the entry that the decision rests on (``expecting``).
     """
     if pursuit.in_doubt:
-        watched = f"sent before, not seen at the broker, not sent again: {why.reason}"
+        watched = f"{SENT_BEFORE}, not seen at the broker, not sent again: {why.reason}"
         desk.record(pursuit.intent, IntentState.SUBMITTING, watched, pursuit.next_id)
         return pursuit
     state, detail = _rest(pursuit, why)
@@ -98,7 +100,7 @@ def _sent(pursuit: Pursuit, order: Order, desk: Desk) -> BrokerOrder | Unknown |
         case Accepted(found):
             return found
         case Unknown(_, evidence) as unknown:
-            unclear = f"{order.terms}; no clear answer: {evidence}"
+            unclear = f"{order.terms}; {NO_CLEAR_ANSWER}: {evidence}"
             desk.record(pursuit.intent, IntentState.SUBMITTING, unclear, name, order.mid)
             return _asked_for(name, desk) or unknown
         case Rejected() as rejected:

@@ -14,7 +14,10 @@ from trading_pipeline.defs.partitions import session_partitions
 from trading_pipeline.domain.errors import BrokenContract
 
 BEFORE_SIGNALS = ("asset_catalog", "bars", "indicators")
-AFTER_SIGNALS = ("allocation", "portfolio_snapshot", "order_plan", "approved_orders", "fills")
+AFTER_SIGNALS = (
+    *("allocation", "portfolio_snapshot", "order_plan", "approved_orders"),
+    *("fills", "execution_quality", "reconciliation"),
+)
 
 
 def promised_assets(strategies: Iterable[str]) -> tuple[str, ...]:

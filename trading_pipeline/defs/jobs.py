@@ -13,8 +13,11 @@ decide_job = dg.define_asset_job(
 )
 place_orders_job = dg.define_asset_job(
     PLACE_ORDERS,
-    selection=dg.AssetSelection.assets("fills"),
-    description="In the execution window: place the session's approved orders. Launched by order_placement_sensor.",
+    selection=dg.AssetSelection.assets("fills", "execution_quality", "reconciliation"),
+    description=(
+        "In the execution window: place the session's approved orders, say how well that went, and compare the "
+        "account with the broker's books. Launched by order_placement_sensor."
+    ),
 )
 warm_bars_job = dg.define_asset_job(
     WARM_BARS,

@@ -130,8 +130,9 @@ def test_an_unknown_table_is_refused_with_the_known_ones():
 
 def test_every_table_of_the_line_has_a_contract_of_its_name():
     assert tables() == (
-        *("allocation", "approved_orders", "asset_catalog", "bars", "fills"),
-        *("indicators", "order_plan", "portfolio_snapshot", "signal_history", "signals", "strategy_diversity"),
+        *("allocation", "approved_orders", "asset_catalog", "bars", "execution_quality", "fills"),
+        *("indicators", "order_plan", "portfolio_snapshot", "reconciliation"),
+        *("signal_history", "signals", "strategy_diversity"),
     )
     assert all(contract(table).table == table for table in tables())
 

@@ -92,6 +92,44 @@ HOLDING = {
     "account_number": "SIM0001",
     "as_of": INSTANT,
 }
+EXECUTED = {
+    "session": FRIDAY,
+    "execution_session": MONDAY,
+    "plan_id": "2026-07-31.1",
+    "client_order_id": ORDER_ID,
+    "order_id": ORDER_ID,
+    "slice_number": 0,
+    "symbol": "SPY",
+    "side": "buy",
+    "state": "filled",
+    "detail": "filled, 1.3 of 1.3 filled at 600.5",
+    "quantity": Decimal("1.333333333"),
+    "filled_quantity": Decimal("1.333333333"),
+    "arrival_mid": None,
+    "average_price": Decimal("600.5"),
+    "slippage_bps": None,
+    "submit_to_ack_seconds": 0.02,
+    "ack_to_first_fill_seconds": 0.0,
+    "submit_to_done_seconds": None,
+    "resends": 0,
+    "whole_shares": False,
+    "resized": False,
+    "parked": False,
+}
+COMPARED = {
+    "session": FRIDAY,
+    "account_number": "SIM0001",
+    "kind": "position",
+    "name": "SPY",
+    "ours": Decimal("1.333333333"),
+    "theirs": Decimal("1.333333333"),
+    "difference": Decimal(0),
+    "price": Decimal("600.5"),
+    "status": "equal",
+    "explanation": None,
+    "as_of": INSTANT,
+}
+BY_HAND = {"kind": "external", "name": "by-hand", "ours": Decimal(0), "difference": Decimal("1.333333333")}
 BAR = {"session": FRIDAY, "symbol": "SPY", "open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 100.0}
 KEPT = {
     "signal_history": [HELD, HELD | {"symbol": "SPY", "weight": 0.75}, UNDECIDED],
@@ -115,6 +153,12 @@ KEPT = {
         }
     ],
     "bars": [BAR, BAR | {"symbol": "TECL", "open": None, "high": None, "low": None, "volume": None}],
+    "execution_quality": [EXECUTED],
+    "reconciliation": [
+        COMPARED,
+        COMPARED | {"kind": "cash", "name": "CASH", "ours": Decimal("1.343333333"), "difference": Decimal("-0.01")},
+        COMPARED | BY_HAND | {"status": "external", "explanation": "buy 2 SPY, not ours, left alone"},
+    ],
     "fills": [
         {
             "session": FRIDAY,
@@ -215,6 +259,19 @@ def test_rows_that_are_right_keep_every_promise(table):
             "never_more_than_planned_and_none_where_denied",
         ),
         ("approved_orders", {"decision": "reduced"}, "not_null_breaches"),
+        ("execution_quality", {"client_order_id": "tp1-unknown"}, "relationships_client_order_id"),
+        ("execution_quality", {"order_id": "venue-1"}, "matches_order_id"),
+        ("execution_quality", {"state": "done"}, "accepted_values_state"),
+        ("execution_quality", {"average_price": None}, "not_null_average_price"),
+        ("execution_quality", {"filled_quantity": Decimal("1.4")}, "never_more_than_was_open"),
+        ("execution_quality", {"slippage_bps": 2500.0}, "accepted_range_slippage_bps"),
+        ("execution_quality", {"submit_to_ack_seconds": -0.5}, "latencies_are_not_negative"),
+        ("execution_quality", {"resends": -1}, "counts_are_not_negative"),
+        ("execution_quality", {"parked": None}, "not_null"),
+        ("reconciliation", {"status": "break", "explanation": "10 before"}, "nothing_is_broken"),
+        ("reconciliation", {"status": "external"}, "not_null_explanation"),
+        ("reconciliation", {"difference": Decimal(1)}, "difference_is_theirs_less_ours"),
+        ("reconciliation", {"ours": Decimal(1), "difference": Decimal("0.333333333")}, "what_is_equal_does_not_differ"),
         ("fills", {"client_order_id": "tp1-unknown"}, "relationships_client_order_id"),
         ("fills", {"price": Decimal(0)}, "quantity_and_price_are_positive"),
         ("fills", {"execution_session": FRIDAY}, "executed_after_the_decision"),
@@ -229,7 +286,7 @@ def test_one_wrong_value_breaks_the_promise_about_it(table, change, promise):
 
 @pytest.mark.parametrize("table", tables())
 def test_a_table_without_rows_is_refused_unless_a_quiet_day_explains_it(table):
-    quiet = {"order_plan", "approved_orders", "fills"}
+    quiet = {"order_plan", "approved_orders", "fills", "execution_quality"}
 
     assert broken(table, []) == (set() if table in quiet else {"row_count"})
 

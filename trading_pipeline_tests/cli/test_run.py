@@ -24,7 +24,8 @@ def world_of(home):
 
 
 def orders_at_the_broker(home):
-    return rows(world_of(home) / "simulator" / "simulator.db", "SELECT client_order_id, symbol, side FROM orders")
+    question = "SELECT client_order_id, body ->> '$.symbol', body ->> '$.side' FROM orders"
+    return rows(world_of(home) / "simulator" / "simulator.db", question)
 
 
 def intents(home):
@@ -69,6 +70,19 @@ def test_the_line_runs_from_bars_to_fills_and_shows_what_happened(finished):
     for word in ("synthetic", "2026-07-30", THROUGH, "nuclear:", "tecl:", "bought", "sold", "trading-pipeline dev"):
         assert word in said.stdout
     assert "Warning" not in said.stderr
+
+
+def test_every_order_can_be_followed_through_the_log(finished):
+    home, said = finished
+    events = [json.loads(text) for text in said.stderr.splitlines() if text.startswith("{")]
+
+    told = {}
+    for event in events:
+        if "correlation_id" in event:
+            told.setdefault(event["correlation_id"], []).append(event["event"])
+            assert {"timestamp", "level", "plan_id", "session", "run_id"} <= event.keys()
+    assert told.keys() == {name for (name,) in intents(home)}
+    assert all(words[0] == "order_planned" and words[-1] == "order_filled" for words in told.values())
 
 
 def test_a_second_run_trades_nothing_writes_nothing_and_shows_the_same(finished, done):

@@ -29,12 +29,15 @@ GRAPH = {
     "order_plan": ("orders", {"allocation", "portfolio_snapshot", "bars", "asset_catalog"}, {"deltalake"}),
     "approved_orders": ("orders", {"order_plan", "portfolio_snapshot", "allocation", "asset_catalog"}, {"deltalake"}),
     "fills": ("fills", {"approved_orders"}, {"alpaca", "deltalake"}),
+    "execution_quality": ("fills", {"fills"}, {"deltalake"}),
+    "reconciliation": ("fills", {"fills", "portfolio_snapshot"}, {"alpaca", "deltalake"}),
 }
 RESEARCH = {
     "signal_history": ("research", set(), {"pandas", "deltalake"}),
     "strategy_diversity": ("research", {"signal_history"}, {"pandas", "deltalake"}),
 }
-JOBS = {"decide": set(GRAPH) - {"fills"}, "place_orders": {"fills"}, "warm_bars": {"bars"}}
+PLACED = {"fills", "execution_quality", "reconciliation"}
+JOBS = {"decide": set(GRAPH) - PLACED, "place_orders": PLACED, "warm_bars": {"bars"}}
 SCHEDULES = {
     "decide_after_close": ("decide", ["30 13 * * 1-5", "30 16 * * 1-5"]),
     "warm_bars_before_open": ("warm_bars", "45 8 * * 1-5"),
@@ -148,6 +151,9 @@ def test_promises_that_are_only_shown_are_these():
         ("order_plan", "increasing_sequence"),
         ("approved_orders", "increasing_sequence"),
         ("approved_orders", "not_null_breaches"),
+        ("execution_quality", "accepted_range_slippage_bps"),
+        ("execution_quality", "latencies_are_not_negative"),
+        ("reconciliation", "nothing_is_broken"),
     }
 
 
@@ -172,7 +178,7 @@ def test_runs_are_one_process_each_those_of_the_ui_and_of_backfills_too(graph):
 def test_there_are_no_other_jobs_schedules_and_sensors(graph):
     assert {job.name for job in graph.jobs} == {*JOBS, "research_history"}
     assert {schedule.name for schedule in graph.schedules} == set(SCHEDULES)
-    assert [sensor.name for sensor in graph.sensors] == ["order_placement_sensor"]
+    assert [sensor.name for sensor in graph.sensors] == ["order_placement_sensor", "order_watchdog"]
 
 
 def test_schedules_tick_by_the_clock_of_new_york(graph):

@@ -1,3 +1,7 @@
+import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -9,7 +13,7 @@ from trading_pipeline.adapters.storage.home import HOME_VARIABLE, home_of
 from trading_pipeline.defs.resources import LIVE_URL, TradingWorld, open_world
 from trading_pipeline.domain.errors import InvalidInput, TradingHalted
 from trading_pipeline.domain.portfolio import Portfolio
-from trading_pipeline.settings import BrokerSettings, Mode, Settings, StrategySettings
+from trading_pipeline.settings import PREFIX, BrokerSettings, Mode, ObservabilitySettings, Settings, StrategySettings
 
 KEYS = {"key_id": "AK", "secret_key": "secret"}
 
@@ -35,6 +39,36 @@ def test_each_mode_trades_at_its_own_address_and_knows_its_accounts(world_of, mo
 
     assert endpoint.connection.trading_url == url
     assert [account for account in [*ours, *foreign] if endpoint.fits(account)] == ours
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_metrics_are_recorded_in_the_home_folder_where_they_are_wanted(world_of, wanted):
+    world = world_of(observability=ObservabilitySettings(metrics=wanted))
+    world.home.prepared()
+
+    world.metrics.count("orders_total")
+
+    assert world.home.metrics.exists() == wanted
+
+
+def test_a_run_logs_as_the_settings_say(tmp_path):
+    script = (
+        "import structlog\n"
+        "from dagster import build_init_resource_context\n"
+        "from trading_pipeline.defs.resources import world\n"
+        "world(build_init_resource_context())\n"
+        "structlog.get_logger('trading_pipeline.x').warning('hello')\n"
+        "structlog.get_logger('trading_pipeline.x').info('unheard')\n"
+    )
+    chosen = {"LOG_FORMAT": "json", "LOG_LEVEL": "warning"}
+    variables = {f"{PREFIX}OBSERVABILITY__{name}": value for name, value in chosen.items()}
+    environment = {"PATH": os.environ["PATH"], HOME_VARIABLE: str(tmp_path), **variables}
+
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["hello"]
 
 
 @pytest.mark.parametrize("mode", [Mode.PAPER, Mode.LIVE])

@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from trading_pipeline.adapters.metrics import summary
 from trading_pipeline.application.execution import plan_in_force
 from trading_pipeline.application.plans import MODEL_ACCOUNT
 from trading_pipeline.defs.assets.orders import BACKFILL_TAG
@@ -18,7 +19,8 @@ from trading_pipeline.domain.strategies import STRATEGIES
 from trading_pipeline.ports import IntentState
 
 PROMISED = promised_assets(STRATEGIES)
-DECIDED = [asset for asset in PROMISED if asset != "fills"]
+PLACED = {"fills", "execution_quality", "reconciliation"}
+DECIDED = [asset for asset in PROMISED if asset not in PLACED]
 
 
 def materialised(result):
@@ -98,7 +100,7 @@ def test_a_session_goes_from_bars_to_fills(day):
         materialised(day.decided), key=list(materialised(day.decided)).index
     )
     assert set(materialised(day.decided)) == set(DECIDED)
-    assert set(materialised(day.placed)) == {"fills"}
+    assert set(materialised(day.placed)) == PLACED
 
 
 def test_every_promise_is_judged_and_kept(day):
@@ -186,6 +188,18 @@ def test_people_see_rows_weights_and_table_versions(day):
     assert {row["state"] for row in shown(day.placed, "fills")["how_orders_ended"]} == {"filled"}
     assert shown(day.placed, "fills")["turnover_dollars"] > 0
     assert shown(day.placed, "fills")["unresolved"] == 0
+
+
+def test_how_well_the_orders_were_executed_is_told(day, line):
+    told, rows = shown(day.placed, "execution_quality"), line.rows("execution_quality", day.session)
+
+    assert told["intents"] == told["filled"] == len(rows) == len(day.orders)
+    assert (rows["submit_to_ack_seconds"] > 0).all()
+    # The simulator fills between the mid and the limit, which lies a little beyond the quote.
+    assert 0 < told["slippage_bps"] < 20
+    fills = line.rows("fills", day.session)
+    assert rows["filled_quantity"].sum() == fills["quantity"].sum()
+    assert 'orders_total{side="buy",state="filled"}' in summary(line.world.home.metrics).counters
 
 
 def test_every_materialisation_says_which_versions_it_read(day):

@@ -9,7 +9,16 @@ from trading_pipeline.domain.strategies import Strategy
 
 def all_assets(strategies: Mapping[str, Strategy]) -> Sequence[dg.AssetsDefinition]:
     """Return every asset of the trading graph of ``strategies``, upstream first."""
-    from trading_pipeline.defs.assets import allocation, bars, fills, indicators, orders, signals
+    from trading_pipeline.defs.assets import (
+        allocation,
+        bars,
+        execution_quality,
+        fills,
+        indicators,
+        orders,
+        reconciliation,
+        signals,
+    )
 
     return [
         bars.asset_catalog,
@@ -21,4 +30,6 @@ def all_assets(strategies: Mapping[str, Strategy]) -> Sequence[dg.AssetsDefiniti
         orders.order_plan,
         orders.approved_orders,
         fills.fills,
+        reconciliation.reconciliation,
+        execution_quality.execution_quality,
     ]

@@ -1,0 +1,458 @@
+"""What it costs to send orders so that none is doubled and none is lost.
+
+Three claims, each against a peer that is measured in turn with it:
+
+``unthrottled``: submitting 200 orders, 8 in flight, takes at most 1.5 times as
+long as 200 bare POSTs, 8 in flight, through alpaca-py itself with two commits
+of a row (SQLite, WAL, FULL) for each. Time counts from the first order's line
+in the journal to the last acknowledgement, for sells and for buys.
+
+``quota``: with 200 requests a minute allowed, 200 orders meet no 429 and take
+at most 1.15 times the floor: all requests, polls included, less those that may
+leave at once after a rest (setting ``burst``), over the quota.
+
+``tick``: from the sensor's tick to the first order on the wire takes at most
+twice as long as a run of two empty assets, from its sensor's tick to its end:
+both with the same daemon, launcher and executor.
+
+Run it: ``python benchmarks/execution.py [unthrottled quota tick] [--rounds 3]``.
+Every simulator is a process of its own on loopback. Equal results are asserted:
+the same orders at the simulator, all filled, every sell before every buy.
+"""
+
+import argparse
+import itertools
+import os
+import re
+import signal
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+ORDERS = 200
+IN_FLIGHT = 8
+QUOTA = 200
+UNLIMITED = 1_000_000
+PRICE = 100
+SESSION, EXECUTION_SESSION = date(2026, 7, 30), date(2026, 7, 31)
+SELLS = [f"SA{place:03}" for place in range(ORDERS // 2)]
+BUYS = [f"BU{place:03}" for place in range(ORDERS // 2)]
+OURS, PEER = "pipeline", "peer"
+CLAIMED = {"unthrottled": 1.5, "quota": 1.15, "tick": 2.0}
+DEADLINE = 300
+
+
+@contextmanager
+def simulator(folder: Path, rate_limit: int) -> Iterator[tuple]:
+    """Start a simulator of an account that holds SELLS, and yield the world of the pipeline and the control."""
+    from trading_pipeline.adapters.storage.home import home_of
+    from trading_pipeline.defs.resources import TradingWorld
+    from trading_pipeline.domain.sessions import open_of
+    from trading_pipeline.settings import Settings
+    from trading_pipeline.simulator.control import find_simulator
+
+    bars = bars_file(folder)
+    settings = Settings.model_validate({"simulator": {"bars": bars}, "resilience": patience(rate_limit)})
+    home = home_of(settings, folder).prepared()
+    command = [sys.executable, "-m", "trading_pipeline.simulator", "--state", home.simulator, "--bars", bars]
+    command += ["--start", f"{SESSION}T20:30:00+00:00", "--cash", str(ORDERS * 20 * PRICE), "--watch-parent"]
+    command += ["--rate-limit", str(rate_limit), *(f"--holding={symbol}=0.0025" for symbol in SELLS)]
+    with (folder / "simulator.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert process.stdout.readline().startswith("SIM READY"), (folder / "simulator.log").read_text()
+        running = find_simulator(home.simulator)
+        world = TradingWorld(settings, home)
+        running.control.set_clock(open_of(EXECUTION_SESSION) + world.rules.opens_after)
+        yield world, running
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stdout.close()
+
+
+def patience(rate_limit: int) -> dict:
+    """Return settings that leave the client's own limiter as it is, or out of the way where nothing is limited."""
+    if rate_limit != UNLIMITED:
+        return {}
+    wide = {"requests_per_minute": 100_000, "burst": 99_999}
+    return {"trading_quota": wide, "market_data_quota": wide}
+
+
+def bars_file(folder: Path) -> Path:
+    """Write bars of every symbol at one price."""
+    import pandas as pd
+
+    from trading_pipeline.domain.sessions import sessions_between
+
+    days = sessions_between(date(2026, 7, 20), EXECUTION_SESSION)
+    rows = [
+        {"symbol": symbol, "session": day, **dict.fromkeys(("open", "high", "low", "close"), PRICE), "volume": 10**7}
+        for symbol, day in itertools.product((*SELLS, *BUYS), days)
+    ]
+    path = folder / "bars.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def plan_of(account: str):
+    """Return a plan that sells ten shares of each of SELLS and buys ten of each of BUYS."""
+    from trading_pipeline.domain.orders import OrderIntent, OrderType, Plan, Side, TimeInForce, client_order_id
+
+    plan_id = f"{SESSION}.1"
+    sides = [(Side.SELL, symbol, 90) for symbol in SELLS] + [(Side.BUY, symbol, 110) for symbol in BUYS]
+    intents = tuple(
+        OrderIntent(
+            client_order_id=client_order_id(account, plan_id, symbol, side),
+            sequence=sequence,
+            symbol=symbol,
+            side=side,
+            quantity=Decimal(10) if side is Side.BUY else Decimal(5),
+            order_type=OrderType.LIMIT,
+            limit_price=Decimal(limit),
+            reference_price=Decimal(PRICE),
+            time_in_force=TimeInForce.DAY,
+            reason="benchmark",
+        )
+        for sequence, (side, symbol, limit) in enumerate(sides)
+    )
+    made = datetime(SESSION.year, SESSION.month, SESSION.day, 21, tzinfo=UTC)
+    return Plan(plan_id, account, SESSION, EXECUTION_SESSION, 1, made, False, intents, (), "benchmark", "benchmark")  # noqa: FBT003 - not hypothetical
+
+
+@contextmanager
+def requests_seen() -> Iterator[list[tuple[str, int]]]:
+    """Yield a list that grows by kind and status of every answer that this process receives meanwhile."""
+    from requests import Session
+
+    seen, send = [], Session.send
+
+    def counted(session, request, **options):
+        answer = send(session, request, **options)
+        path = request.path_url.split("?")[0]
+        if not path.startswith("/_sim"):
+            seen.append((f"{request.method} {re.sub('[0-9a-f]{8}-[0-9a-f-]{27}', 'ID', path)}", answer.status_code))
+        return answer
+
+    Session.send = counted
+    try:
+        yield seen
+    finally:
+        Session.send = send
+
+
+def executed(world) -> tuple[float, float]:
+    """Execute the plan; return seconds of submitting, and of all from claim to report."""
+    from trading_pipeline.application.execution import execute
+
+    plan = plan_of(world.portfolio().account_number)
+    began = time.perf_counter()
+    done = execute(plan, world.venue, world.rules)
+    elapsed = time.perf_counter() - began
+    assert {entry.state.value for entry in done.entries} == {"filled"}, Counter(e.state for e in done.entries)
+    history = world.journal.history(plan.plan_id)
+    submitting = sum(span([entry for entry in history if entry.client_order_id in names]) for names in by_side(plan))
+    return submitting, elapsed
+
+
+def by_side(plan) -> list[set[str]]:
+    """Return the ids of the sells, and those of the buys."""
+    return [{order.client_order_id for order in plan.orders if order.side == side} for side in ("sell", "buy")]
+
+
+def span(entries) -> float:
+    """Return seconds from the first line before a sending to the last acknowledgement."""
+    first = min(entry.written_at for entry in entries if entry.state == "submitting")
+    return (max(entry.written_at for entry in entries if entry.state == "acknowledged") - first).total_seconds()
+
+
+def posted(world, running) -> float:
+    """Send the same orders bare: alpaca-py, a commit before and one after each; return the seconds."""
+    from alpaca.trading.client import TradingClient
+
+    from trading_pipeline.adapters.alpaca.translation import order_request
+
+    database, of_thread = world.home.folder / "peer.sqlite", threading.local()
+    with closing(sqlite3.connect(database)) as made:
+        made.execute("PRAGMA journal_mode = WAL")
+        made.execute("CREATE TABLE events (name TEXT, state TEXT)")
+
+    def prepared():
+        if not hasattr(of_thread, "client"):
+            client = TradingClient(running.key_id, running.secret_key, raw_data=True, url_override=running.url)
+            client._session.trust_env = False  # noqa: SLF001 - a proxy must not stand between
+            journal = sqlite3.connect(database, timeout=60, isolation_level=None)
+            journal.execute("PRAGMA synchronous = FULL")
+            of_thread.client, of_thread.journal = client, journal
+        return of_thread.client, of_thread.journal
+
+    def send(intent):
+        client, journal = prepared()
+        journal.execute("INSERT INTO events VALUES (?, 'submitting')", (intent.client_order_id,))
+        answer = client.post("/orders", order_request(intent))
+        journal.execute("INSERT INTO events VALUES (?, 'acknowledged')", (intent.client_order_id,))
+        return answer["id"]
+
+    plan = plan_of(world.portfolio().account_number)
+    seconds = 0.0
+    with ThreadPoolExecutor(IN_FLIGHT) as senders:
+        for names in by_side(plan):
+            intents = [at_the_quote(order) for order in plan.orders if order.client_order_id in names]
+            began = time.perf_counter()
+            assert len(set(senders.map(send, intents))) == len(intents)
+            seconds += time.perf_counter() - began
+    return seconds
+
+
+def at_the_quote(intent):
+    """Return the intent with a limit that fills at once, as the pipeline prices it."""
+    from dataclasses import replace
+
+    return replace(intent, limit_price=Decimal("100.13") if intent.side == "buy" else Decimal("99.87"))
+
+
+def at_the_broker(running) -> list[tuple[str, str, str]]:
+    """Return side, symbol and client order id of each order at the simulator."""
+    orders = running.control.state()["orders"]
+    # In the order of their arrival.
+    sides = [order["side"] for order in orders]
+    assert sides == sorted(sides, reverse=True), "a buy arrived before a sell"
+    return sorted((order["side"], order["symbol"], order["client_order_id"]) for order in orders)
+
+
+def unthrottled(rounds: int) -> float:
+    """Print both sides and return the ratio of their medians."""
+    times: dict[str, list[float]] = {OURS: [], PEER: [], "whole": []}
+    for number in range(rounds + 1):
+        found = {}
+        for kind in (OURS, PEER):
+            with tempfile.TemporaryDirectory() as folder, simulator(Path(folder), UNLIMITED) as (world, running):
+                seconds = executed(world) if kind == OURS else (posted(world, running), None)
+                found[kind] = at_the_broker(running)
+            # The first round warms caches on disk and is not counted.
+            if number:
+                times[kind].append(seconds[0])
+                times["whole"] += [seconds[1]] if kind == OURS else []
+        assert found[OURS] == found[PEER], "the two sides sent different orders"
+        assert len(found[OURS]) == ORDERS
+    told(OURS, times[OURS], f"submitting {ORDERS} orders, {IN_FLIGHT} in flight, journal and all")
+    told(PEER, times[PEER], f"{ORDERS} bare POSTs through alpaca-py, {IN_FLIGHT} in flight, and {2 * ORDERS} commits")
+    told("whole", times["whole"], "the same plan from its claim to the report of its executions")
+    return statistics.median(times[OURS]) / statistics.median(times[PEER])
+
+
+def quota(_rounds: int) -> float:
+    """Print the requests by kind and return time over floor; once, since it takes minutes."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        simulator(Path(folder), QUOTA) as (world, running),
+        requests_seen() as seen,
+    ):
+        _, elapsed = executed(world)
+        assert len(at_the_broker(running)) == ORDERS
+        served = sum(running.control.requests().values())
+    assert served == len(seen), f"{served} requests at the simulator, {len(seen)} seen"
+    refused = sum(status == 429 for _, status in seen)
+    burst = world.settings.resilience.trading_quota.burst
+    floor = (len(seen) - burst) / QUOTA * 60
+    for kind, count in Counter(kind for kind, _ in seen).most_common():
+        print(f"  {count / ORDERS:6.3f} an order  {kind}")
+    print(f"{len(seen)} requests for {ORDERS} orders, {len(seen) / ORDERS:.3f} an order, {refused} answered with 429")
+    print(f"{elapsed:.1f} s; {burst} at once and {QUOTA} a minute allow no less than {floor:.1f} s")
+    assert refused == 0, "the quota was overstepped"
+    return elapsed / floor
+
+
+INTERVAL = 5
+EMPTY = f"""
+import os, time
+from pathlib import Path
+import dagster as dg
+
+@dg.asset
+def first(): Path(os.environ["STARTED"]).write_text(str(time.time()))
+
+@dg.asset(deps=[first])
+def second(): pass
+
+job = dg.define_asset_job("empty", selection="*")
+
+@dg.sensor(job=job, minimum_interval_seconds={INTERVAL}, default_status=dg.DefaultSensorStatus.RUNNING)
+def look(_context):
+    return dg.RunRequest(run_key="once") if Path(os.environ["DUE"]).exists() else dg.SkipReason("not due")
+
+defs = dg.Definitions([first, second], jobs=[job], sensors=[look], executor=dg.in_process_executor)
+"""
+
+
+@contextmanager
+def daemon(dagster_home: Path, workspace: str, **environment: str) -> Iterator[subprocess.Popen]:
+    """Run Dagster's daemon over a workspace as long as the block lasts."""
+    (dagster_home / "workspace.yaml").write_text(workspace)
+    program = Path(sys.executable).with_name("dagster-daemon")
+    with (dagster_home / "daemon.log").open("w") as log:
+        process = subprocess.Popen(
+            [program, "run", "-w", dagster_home / "workspace.yaml"],
+            env={**os.environ, "DAGSTER_HOME": str(dagster_home), "PYTHONWARNINGS": "ignore", **environment},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def awaited(found, log: Path):
+    """Return what ``found`` finds once it does."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        answer = found()
+        if answer is not None:
+            return answer
+        threading.Event().wait(0.2)
+    raise TimeoutError(log.read_text()[-3000:])
+
+
+def ticks(instance, sensor: str) -> list:
+    """Return the finished ticks of a sensor, newest first."""
+    found = [state for state in instance.all_instigator_state() if state.name == sensor]
+    every = [tick for state in found for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)]
+    return [tick for tick in every if tick.is_completed]
+
+
+def milestones(instance, sensor: str, log: Path) -> dict[str, float]:
+    """Return seconds from the tick that asked for a run to each step of that run, once it has ended."""
+
+    def ended():
+        asked = [tick for tick in ticks(instance, sensor) if tick.run_ids]
+        if not asked or not instance.get_run_by_id(asked[-1].run_ids[0]).is_finished:
+            return None
+        assert instance.get_run_by_id(asked[-1].run_ids[0]).is_success, log.read_text()[-3000:]
+        return asked[-1].timestamp, instance.get_run_stats(asked[-1].run_ids[0])
+
+    tick, stats = awaited(ended, log)
+    steps = {"asked for": stats.enqueued_time, "launched": stats.launch_time, "began": stats.start_time}
+    return {
+        "tick": tick,
+        **{f"run {name}": at - tick for name, at in steps.items()},
+        "run ended": stats.end_time - tick,
+    }
+
+
+def empty_run(folder: Path) -> dict[str, float]:
+    """Return seconds from the tick to each step of a run of two empty assets, to the first one's body as well."""
+    import dagster as dg
+
+    from trading_pipeline.adapters.storage.home import Home
+
+    home, module = Home(folder / "home").prepared(), folder / "empty_definitions.py"
+    started, due = folder / "started", folder / "due"
+    module.write_text(EMPTY)
+    workspace = f"load_from:\n  - python_file: {module}\n"
+    log = home.dagster / "daemon.log"
+    with (
+        dg.DagsterInstance.from_config(str(home.dagster)) as instance,
+        daemon(home.dagster, workspace, STARTED=str(started), DUE=str(due)),
+    ):
+        awaited(lambda: ticks(instance, "look") or None, log)
+        due.touch()
+        found = milestones(instance, "look", log)
+    return {**found, "first body": float(started.read_text()) - found["tick"]}
+
+
+def first_order(folder: Path) -> dict[str, float]:
+    """Return seconds from the sensor's tick to each step, and to the first order's line, written before it is sent."""
+    from trading_pipeline.adapters.storage.home import HOME_VARIABLE
+    from trading_pipeline.cli.console import Progress
+    from trading_pipeline.cli.days import decision_time
+    from trading_pipeline.cli.workshop import Graph, chosen
+    from trading_pipeline.cli.workshop import simulator as embedded
+    from trading_pipeline.domain.sessions import open_of
+
+    workspace = (
+        "load_from:\n  - python_module: {module_name: trading_pipeline.definitions, location_name: trading_pipeline}\n"
+    )
+    choice, sensor = chosen(None, folder, None), "order_placement_sensor"
+    home = choice.home.prepared()
+    log = home.dagster / "daemon.log"
+    variables = {HOME_VARIABLE: str(folder), "TRADING_PIPELINE__SCHEDULE__SENSOR_INTERVAL_SECONDS": str(INTERVAL)}
+    with Progress() as progress, embedded(choice, decision_time(SESSION)) as control:
+        graph = Graph(choice, progress)
+        assert graph.run("decide", str(SESSION)).success
+        progress.say("waiting for the sensor")
+        with daemon(home.dagster, workspace, **variables):
+            awaited(lambda: ticks(graph.instance, sensor) or None, log)
+            control.set_clock(open_of(EXECUTION_SESSION) + graph.world.rules.opens_after)
+            found = milestones(graph.instance, sensor, log)
+        holder = graph.world.journal.claimed(graph.world.portfolio().account_number, SESSION)
+        sendings = [line.written_at for line in graph.world.journal.history(holder) if line.state == "submitting"]
+    return {**found, "first order": sendings[0].timestamp() - found["tick"]}
+
+
+def tick(rounds: int) -> float:
+    """Print both sides and return the ratio of their medians."""
+    found: dict[str, list[dict[str, float]]] = {OURS: [], PEER: []}
+    for _ in range(rounds):
+        for kind, measured in ((OURS, first_order), (PEER, empty_run)):
+            with tempfile.TemporaryDirectory() as folder:
+                found[kind].append(measured(Path(folder)))
+    medians = {
+        kind: {name: statistics.median(run[name] for run in runs) for name in runs[0] if name != "tick"}
+        for kind, runs in found.items()
+    }
+    for kind, contains in {OURS: "place_orders", PEER: "two empty assets"}.items():
+        steps = sorted(medians[kind].items(), key=lambda step: step[1])
+        print(
+            f"{kind:9} {', '.join(f'{name} {seconds:.2f} s' for name, seconds in steps)}  ({contains}, from the tick)"
+        )
+    told(OURS, [run["first order"] for run in found[OURS]], "from the sensor's tick to the first order on the wire")
+    told(PEER, [run["run ended"] for run in found[PEER]], "from the sensor's tick to the end of the empty run")
+    return medians[OURS]["first order"] / medians[PEER]["run ended"]
+
+
+def told(name: str, seconds: list[float], contains: str) -> None:
+    """Print the median of a side."""
+    middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
+    print(f"{name:9} {middle:7.3f} s (median of {len(seconds)}; {low:.3f} to {high:.3f})  {contains}")
+
+
+PARTS = {"unthrottled": unthrottled, "quota": quota, "tick": tick}
+
+
+def main() -> None:
+    """Measure the parts that are asked for and print a ratio for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; all by default")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no part is called {', '.join(unknown)}")
+    from trading_pipeline.adapters.logs import configure_logging
+    from trading_pipeline.settings import LogFormat, LogLevel
+
+    with open(os.devnull, "w") as nowhere:
+        for part in options.parts or PARTS:
+            print(f"{part}:", flush=True)
+            # What the log costs is measured with the orders, a screen is not.
+            configure_logging(LogFormat.JSON, LogLevel.INFO, nowhere)
+            ratio = PARTS[part](options.rounds)
+            print(f"ratio {ratio:.2f}, claimed at most {CLAIMED[part]:g}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
