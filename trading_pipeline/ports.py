@@ -44,14 +44,6 @@ class Asset:
     fractionable: bool
 
 
-class AssetCatalog(Protocol):
-    """What may be traded."""
-
-    def assets(self, symbols: Sequence[str]) -> Mapping[str, Asset]:
-        """Return what the broker knows of each symbol; one that it does not know is absent."""
-        ...
-
-
 class MarketData(Protocol):
     """Prices, adjusted for splits and dividends."""
 
@@ -156,7 +148,8 @@ class PlanStore(Protocol):
 class IntentState(StrEnum):
     """Where an intent stands in our own journal.
 
-    PARKED waits until its symbol may be traded; REPRICING and CANCELLING have
+    PARKED could not be sent now (halted, no quote, no cash yet, trading that
+    only reduces) and is tried again; REPRICING and CANCELLING have
     asked for their order to be cancelled, the former to send the rest anew.
     """
 
@@ -177,6 +170,11 @@ class IntentState(StrEnum):
         """Tell whether nothing more will happen to the intent."""
         return self in _ENDED
 
+    @property
+    def is_unsent(self) -> bool:
+        """Tell whether no order of the intent is on its way, as far as the line tells."""
+        return self in {IntentState.PLANNED, IntentState.PARKED}
+
 
 _ENDED = frozenset(
     {IntentState.FILLED, IntentState.CANCELED, IntentState.REJECTED, IntentState.EXPIRED, IntentState.ABANDONED}
@@ -192,7 +190,8 @@ class JournalEntry:
     the broker's instant, as known when the step began; ``written_at`` this
     machine's, when the line was written. ``mid`` is the middle of the quote,
     in dollars a share, at which an order was about to be sent. ``number``
-    counts the lines of the journal.
+    counts the lines of the journal. ``session`` and ``account_number`` are the
+    plan's: the session that was decided, and whose account trades it.
     """
 
     client_order_id: str
@@ -202,6 +201,8 @@ class JournalEntry:
     recorded_at: datetime
     order_id: str
     written_at: datetime
+    account_number: str
+    session: date
     mid: Decimal | None = None
     number: int = 0
 

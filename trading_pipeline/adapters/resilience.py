@@ -241,6 +241,9 @@ class ResiliencePolicy:
         began = self._clock.elapsed()
 
         def attempt() -> T:
+            if verb is Verb.READ:
+                # Whoever is asked to end begins no further question; what is sent is sent or not by its caller.
+                self._clock.wait(0)
             with guard.breaker.around(always=verb is Verb.CANCEL), self._turn(guard, began):
                 return guard.counted(next(attempts), lambda: operation(guard.limits(began)))
 

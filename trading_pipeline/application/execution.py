@@ -30,7 +30,14 @@ from trading_pipeline.application.venue import (
     dollars,
     refuse_untimely,
 )
-from trading_pipeline.application.working import ended, listed, rested, wants_more
+from trading_pipeline.application.working import (
+    asked_to_reprice,
+    ended,
+    lines_by_order,
+    listed,
+    rested,
+    wants_more,
+)
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import DataError, TradingHalted
 from trading_pipeline.domain.fills import Fill
@@ -54,7 +61,10 @@ __all__ = [
 
 # A buy that cash does not cover yet waits this part of the time limit for the sales that are not over.
 WAIT_FOR_SALES = 0.5
-_UNSENT = frozenset({IntentState.PLANNED, IntentState.PARKED})
+# Lines after which an order may be at the broker.
+_ON_ITS_WAY = frozenset(
+    {IntentState.SUBMITTING, IntentState.ACKNOWLEDGED, IntentState.CANCELLING, IntentState.REPRICING}
+)
 
 
 @dataclass(frozen=True)
@@ -71,11 +81,6 @@ class ExecutionReport:
     def unresolved(self) -> tuple[JournalEntry, ...]:
         """Intents whose fate is not known yet."""
         return tuple(entry for entry in self.entries if not entry.state.is_terminal)
-
-    @property
-    def refused(self) -> tuple[JournalEntry, ...]:
-        """Intents that the venue rejected or that were given up."""
-        return tuple(e for e in self.entries if e.state in {IntentState.REJECTED, IntentState.ABANDONED})
 
 
 def plan_in_force(plans: PlanStore, journal: OrderJournal, account_number: str, session: date) -> Plan | None:
@@ -99,22 +104,28 @@ def execute(plan: Plan, venue: Venue, rules: ExecutionRules) -> ExecutionReport:
 
     An intent whose fate cannot be told in time, or whose symbol cannot be
     traded now, stays open in the report; the next call asks for it again.
-    After an error the next call goes on where this one stopped.
+    After an error the next call goes on where this one stopped. Once the
+    window has ended nothing is sent any more: what works comes to rest, and
+    later calls settle and report a plan that was begun.
 
     Raises:
-        OutsideExecutionWindow: the plan is hypothetical, or its window is not now or ended meanwhile.
+        OutsideExecutionWindow: the plan is hypothetical, or was not begun and its window is not now.
         TradingHalted: the trading state or the broker allows no orders, or the account is not the plan's.
         Interrupted: the process was asked to end; what was on its way was finished.
         DataError: another plan of the same session was executed first.
         TransientError: the broker or the market data gave no usable answer.
         PermanentError: the broker refused to answer.
     """
-    now = venue.clock.now()
+    now, since = venue.clock.now(), venue.clock.elapsed()
+    if _was_begun(plan, venue) and now >= rules.window(plan.execution_session).end:
+        _settled(plan, venue, rules, now)
+        return report(plan, venue, rules)
     refuse_untimely(plan, rules, now)
     _claim(plan, venue.journal, now)
-    _settle_earlier(plan, venue, rules, now)
+    if any(entry.plan_id != plan.plan_id for entry in venue.journal.unfinished()):
+        _settled(plan, venue, rules, now)
     claimed_at = min((entry.recorded_at for entry in venue.journal.history(plan.plan_id)), default=now)
-    desk = Desk(plan, venue, rules, claimed_at, now)
+    desk = Desk(plan, venue, rules, claimed_at, now, since)
     with ThreadPoolExecutor(rules.orders_in_flight, "orders") as senders:
         for side in (Side.SELL, Side.BUY):
             _work_off(side, desk, senders)
@@ -127,8 +138,10 @@ def report(plan: Plan, venue: Venue, rules: ExecutionRules | None = None) -> Exe
     With ``rules`` it waits until the executions account for what the orders say
     is filled, as long as an order may take: a broker may tell of the one before the other.
     """
-    entries = tuple(venue.journal.entries(plan.plan_id))
-    intents = {entry.order_id: entry.client_order_id for entry in venue.journal.history(plan.plan_id)}
+    ours = plan.symbols
+    entries = tuple(entry for entry in venue.journal.entries(plan.plan_id) if entry.client_order_id in ours)
+    history = [entry for entry in venue.journal.history(plan.plan_id) if entry.client_order_id in ours]
+    intents = {entry.order_id: entry.client_order_id for entry in history}
     if not intents:
         return ExecutionReport(plan, entries)
     since = sessions.open_of(plan.execution_session)
@@ -167,24 +180,30 @@ def _claim(plan: Plan, journal: OrderJournal, now: datetime) -> None:
         raise DataError(f"plan {holder} of session {plan.session} is being executed; plan {plan.plan_id} came too late")
 
 
-def _settle_earlier(plan: Plan, venue: Venue, rules: ExecutionRules, now: datetime) -> None:
-    if any(entry.plan_id != plan.plan_id for entry in venue.journal.unfinished()):
-        # Another account knows none of their orders, which would read as never sent.
-        _refuse_blocked(venue.broker.portfolio(), plan)
-        settle(venue, rules, now)
+def _was_begun(plan: Plan, venue: Venue) -> bool:
+    return not plan.hypothetical and venue.journal.claimed(plan.account_number, plan.session) == plan.plan_id
+
+
+def _settled(plan: Plan, venue: Venue, rules: ExecutionRules, now: datetime) -> None:
+    # Another account knows none of the orders, which would read as never arrived.
+    _refuse_blocked(replace(venue.broker.portfolio(), blocked=""), plan)
+    settle(venue, rules, now, plan.account_number)
 
 
 def _work_off(side: Side, desk: Desk, senders: ThreadPoolExecutor) -> None:
-    """Bring the intents of one side to rest: those sent by an earlier run first, then the others, then their rests."""
+    """Bring the intents of one side to rest: those of an earlier run first, then the others, then their remains."""
     pursuits = [ended(pursuit, desk) for pursuit in _taken_up(side, desk)]
     working: Sequence[Pursuit] = [pursuit for pursuit in pursuits if pursuit.is_working and not pursuit.in_doubt]
     unsent = [pursuit for pursuit in pursuits if pursuit.last is None or pursuit.in_doubt or wants_more(pursuit, desk)]
+    unsettled: list[Pursuit] = []
     while working or unsent:
         # What an earlier order took is part of the portfolio by which the next are sized.
         resting = rested(working, desk)
-        unsettled = [pursuit for pursuit in resting if pursuit.is_working]
+        unsettled += [pursuit for pursuit in resting if pursuit.is_working]
         unsent += [pursuit for pursuit in resting if not pursuit.is_working and wants_more(pursuit, desk)]
-        working, unsent = _placed(unsent, unsettled, desk, senders), []
+        placed = _placed(unsent, unsettled, desk, senders)
+        working = [pursuit for pursuit in placed if pursuit.is_working]
+        unsent = [pursuit for pursuit in placed if not pursuit.is_working and wants_more(pursuit, desk)]
 
 
 def _taken_up(side: Side, desk: Desk) -> Sequence[Pursuit]:
@@ -194,44 +213,47 @@ def _taken_up(side: Side, desk: Desk) -> Sequence[Pursuit]:
     intents = [order for order in plan.orders if order.side is side and not states[order.client_order_id].is_terminal]
     if not intents:
         return []
-    sent = {entry.order_id: entry.state for entry in journal.history(plan.plan_id) if entry.state not in _UNSENT}
-    orders = listed(desk)
-    return [_adopted(intent, states[intent.client_order_id], sent, orders, desk) for intent in intents]
+    lines, orders = lines_by_order(desk), listed(desk)
+    return [_adopted(intent, lines, orders, desk) for intent in intents]
 
 
 def _adopted(
     intent: OrderIntent,
-    state: IntentState,
-    sent: Mapping[str, IntentState],
+    lines: Mapping[str, Sequence[IntentState]],
     orders: Mapping[str, BrokerOrder],
     desk: Desk,
 ) -> Pursuit:
+    """Return an intent with what the broker has of it, as the journal's lines on these very orders tell it."""
     pursuit = Pursuit(intent, desk.plan.account_number, desk.plan.plan_id)
     while (found := orders.get(pursuit.next_id)) is not None:
-        pursuit = _with(found, pursuit, sent.get(found.client_order_id), desk)
-    in_doubt = state is IntentState.SUBMITTING and sent.get(pursuit.next_id) is IntentState.SUBMITTING
-    repricing = pursuit.repricing or state is IntentState.REPRICING
-    return replace(pursuit, in_doubt=in_doubt, repricing=repricing)
+        pursuit = _with(found, pursuit, lines.get(found.client_order_id, ()), desk)
+    # An order that the journal knows to be on its way, and the list does not show, may exist all the same.
+    next_lines = lines.get(pursuit.next_id, ())
+    in_doubt = bool(next_lines) and next_lines[-1] in _ON_ITS_WAY
+    last_lines = () if pursuit.last is None else lines.get(pursuit.last.client_order_id, ())
+    return replace(pursuit, in_doubt=in_doubt, repricing=pursuit.repricing or asked_to_reprice(last_lines))
 
 
-def _with(found: BrokerOrder, pursuit: Pursuit, state: IntentState | None, desk: Desk) -> Pursuit:
-    if state is None:
+def _with(found: BrokerOrder, pursuit: Pursuit, lines: Sequence[IntentState], desk: Desk) -> Pursuit:
+    sent = [state for state in lines if not state.is_unsent]
+    if not sent:
         # No line of the journal knows of it, so the journal was lost; a cancel that comes, or came, was ours as well.
         desk.record(pursuit.intent, IntentState.REPRICING, "found at the broker, not journalled", found.client_order_id)
         return replace(pursuit, orders=(*pursuit.orders, found), repricing=True)
-    if state is IntentState.SUBMITTING:
+    if sent[-1] is IntentState.SUBMITTING:
         return acknowledged(pursuit, found, desk)
-    return replace(pursuit, orders=(*pursuit.orders, found))
+    return replace(pursuit, orders=(*pursuit.orders, found), repricing=False)
 
 
 def _placed(
     pursuits: Sequence[Pursuit], unsettled: Sequence[Pursuit], desk: Desk, senders: ThreadPoolExecutor
 ) -> Sequence[Pursuit]:
-    """Send what is not sent of ``pursuits`` and return those that then work; ``unsettled`` ones may yet take cash."""
+    """Send what is not sent of ``pursuits``, return them as they then stand; ``unsettled`` ones may yet take cash."""
     if not pursuits:
         return []
-    desk = replace(desk, now=desk.venue.clock.now())
-    refuse_untimely(desk.plan, desk.rules, desk.now)
+    desk = replace(desk, since=desk.venue.clock.elapsed(), now=desk.venue.clock.now())
+    if desk.is_over:
+        return []
     held_back = desk.held_back(pursuits[0].intent.side)
     portfolio = desk.venue.broker.portfolio()
     _refuse_blocked(portfolio, desk.plan)
@@ -243,7 +265,7 @@ def _placed(
     # What is bound to this thread's log lines (session, run) is bound to those of the senders as well.
     contexts = [copy_context() for _ in decided]
     results = senders.map(lambda context, pair: context.run(_carried_out, *pair, desk), contexts, decided)
-    return [pursuit for pursuit in results if pursuit.is_working]
+    return list(results)
 
 
 def _refuse_blocked(portfolio: Portfolio, plan: Plan) -> None:
@@ -284,10 +306,8 @@ def _decided(
 
 
 def _timely(waiting: str, desk: Desk) -> Sized | None:
-    limit = desk.rules.time_limit
-    if desk.now - desk.claimed_at > limit:
-        minutes = limit.total_seconds() / 60
-        return Never(f"the time limit of {minutes:g} minutes since the plan was journalled is over")
+    if desk.past_limit:
+        return Never(desk.past_limit)
     return Later(waiting) if waiting else None
 
 
@@ -316,13 +336,15 @@ def _after_sales(outcome: Sized, wanted: OrderIntent, sales: Sequence[str]) -> S
 
 def _carried_out(pursuit: Pursuit, outcome: Sized, desk: Desk) -> Pursuit:
     if isinstance(outcome, Order):
-        return submitted(pursuit, outcome, desk)
+        sent = submitted(pursuit, outcome, desk)
+        # The broker may have filled, or cancelled, an order before its answer was read.
+        return sent if len(sent.orders) == len(pursuit.orders) else ended(sent, desk)
     # A run beside this one may have sent it: what is given up can no longer be adopted.
     entries = {entry.client_order_id: entry for entry in desk.venue.journal.entries(desk.plan.plan_id)}
     entry = entries[pursuit.intent.client_order_id]
     if entry.state.is_terminal:
-        return replace(pursuit, in_doubt=False)
-    sent_beside = entry.state is IntentState.SUBMITTING and entry.order_id == pursuit.next_id
+        return replace(pursuit, in_doubt=False, repricing=False)
+    sent_beside = entry.state in _ON_ITS_WAY and entry.order_id == pursuit.next_id
     return rested_unsent(replace(pursuit, in_doubt=pursuit.in_doubt or sent_beside), outcome, desk, entry)
 
 

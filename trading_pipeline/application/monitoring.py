@@ -9,7 +9,6 @@ from itertools import takewhile
 from trading_pipeline.domain.orders import ORDER_ID_PREFIX, BrokerOrder, OrderStatus
 from trading_pipeline.ports import IntentState, JournalEntry
 
-# Every id of ours begins so: trading_pipeline.domain.orders.client_order_id.
 AT_ONCE = timedelta(0)
 
 
@@ -213,7 +212,8 @@ def _unjournalled(order: BrokerOrder, known: set[str]) -> Iterator[Overdue]:
         yield Overdue(
             OverdueKind.UNJOURNALLED, order.client_order_id, order.symbol, order.submitted_at, AT_ONCE,
             f"works at the broker as {order.status} under an id of ours, and the journal does not know it. The journal "
-            f"was lost, or another installation trades this account: stop it, and cancel the order by hand.",
+            f"was lost, or another installation trades this account: `trading-pipeline kill halt`, then let a run of "
+            f"place_orders adopt it, or find who else trades here.",
         )  # fmt: skip
 
 

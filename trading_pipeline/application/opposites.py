@@ -7,7 +7,7 @@ Orders that somebody placed by hand are never touched: ours wait for them.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from trading_pipeline.application.venue import Desk, Pursuit
+from trading_pipeline.application.venue import Desk, Pursuit, log_order
 from trading_pipeline.domain.errors import RequestRefused, TransientError
 from trading_pipeline.domain.orders import BrokerOrder
 from trading_pipeline.ports import Attempt, IntentState, JournalEntry
@@ -32,10 +32,9 @@ def _opposite(pursuits: Sequence[Pursuit], desk: Desk) -> Sequence[BrokerOrder]:
 
 
 def _cancel(order: BrokerOrder, entry: JournalEntry, desk: Desk) -> None:
-    detail = f"opposes plan {desk.plan.plan_id}"
-    desk.venue.journal.record(
-        entry.client_order_id, IntentState.CANCELLING, detail, desk.now, Attempt(order.client_order_id)
-    )
+    name, state, detail = entry.client_order_id, IntentState.CANCELLING, f"opposes plan {desk.plan.plan_id}"
+    desk.venue.journal.record(name, state, detail, desk.now, Attempt(order.client_order_id))
+    log_order(name, order.client_order_id, state, detail, plan_id=entry.plan_id)
     # Whether it was cancelled is read from the list.
     with suppress(TransientError, RequestRefused):
         desk.venue.broker.cancel(order.venue_order_id)

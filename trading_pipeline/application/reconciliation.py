@@ -60,7 +60,6 @@ _SEEN = frozenset(
         IntentState.EXPIRED,
     }
 )
-_UNSENT = frozenset({IntentState.PLANNED, IntentState.PARKED})
 
 
 class Kind(StrEnum):
@@ -411,7 +410,7 @@ def _late(ours: Ours, theirs: Theirs) -> tuple[Fill, ...]:
 def _orders(journal: Sequence[JournalEntry], fills: Sequence[Fill], theirs: Theirs) -> Iterator[Item]:
     lines: defaultdict[str, list[JournalEntry]] = defaultdict(list)
     for entry in journal:
-        if entry.state not in _UNSENT:
+        if not entry.state.is_unsent:
             lines[entry.order_id].append(entry)
     orders = {order.client_order_id: order for order in theirs.orders if _is_ours(order.client_order_id)}
     filled = _quantities(fills)

@@ -2,43 +2,40 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import datetime
 
-from trading_pipeline.application.venue import ExecutionRules, Venue, plain
+from trading_pipeline.application.venue import ExecutionRules, Venue, log_order, plain
 from trading_pipeline.application.working import ENDED
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import RequestRefused, TransientError
 from trading_pipeline.domain.orders import BrokerOrder, OrderStatus
-from trading_pipeline.domain.sessions import NEW_YORK
 from trading_pipeline.ports import Attempt, IntentState, JournalEntry
 
-_UNSENT = frozenset({IntentState.PLANNED, IntentState.PARKED})
 
-
-def settle(venue: Venue, rules: ExecutionRules, now: datetime) -> Sequence[JournalEntry]:
-    """Bring to their end the intents whose execution window is over; return those that are still open.
+def settle(venue: Venue, rules: ExecutionRules, now: datetime, account_number: str) -> Sequence[JournalEntry]:
+    """Bring to their end the account's intents whose execution window is over; return those that are still open.
 
     What was never sent is abandoned when the window ends. What was sent is
     watched until the session closes: then an order that the broker has is
     recorded as it ended (or cancelled, if it works on), and one that never
-    arrived is abandoned.
+    arrived is abandoned. The broker must answer for that account: to another
+    one every order reads as never arrived.
 
     Raises:
         TransientError: the broker gave no usable answer.
         PermanentError: the broker refused to answer.
     """
-    for entry in venue.journal.unfinished():
-        session = _session_of(entry)
-        if entry.state in _UNSENT and now >= rules.window(session).end:
+    for entry in _of(account_number, venue):
+        session = sessions.next_session(entry.session)
+        if entry.state.is_unsent and now >= rules.window(session).end:
             _record(entry, IntentState.ABANDONED, "the execution window ended before it was sent", venue, now)
         elif now >= sessions.close_of(session):
             _settle_sent(entry, venue, now)
-    return venue.journal.unfinished()
+    return _of(account_number, venue)
 
 
-def _session_of(entry: JournalEntry) -> date:
-    # Plans are journalled inside their execution window, and nothing is recorded before.
-    return entry.recorded_at.astimezone(NEW_YORK).date()
+def _of(account_number: str, venue: Venue) -> Sequence[JournalEntry]:
+    return [entry for entry in venue.journal.unfinished() if entry.account_number == account_number]
 
 
 def _settle_sent(entry: JournalEntry, venue: Venue, now: datetime) -> None:
@@ -53,7 +50,8 @@ def _settle_sent(entry: JournalEntry, venue: Venue, now: datetime) -> None:
 
 
 def _cancel(entry: JournalEntry, order: BrokerOrder, venue: Venue, now: datetime) -> None:
-    _record(entry, IntentState.CANCELLING, f"{order.status} after its session closed", venue, now)
+    if entry.state is not IntentState.CANCELLING:
+        _record(entry, IntentState.CANCELLING, f"{order.status} after its session closed", venue, now)
     # Whether it was cancelled is read from the order at the next call.
     with suppress(TransientError, RequestRefused):
         venue.broker.cancel(order.venue_order_id)
@@ -61,4 +59,5 @@ def _cancel(entry: JournalEntry, order: BrokerOrder, venue: Venue, now: datetime
 
 def _record(entry: JournalEntry, state: IntentState, detail: str, venue: Venue, now: datetime) -> None:
     # Whoever wrote since knows better.
-    venue.journal.record(entry.client_order_id, state, detail, now, Attempt(entry.order_id, expecting=entry))
+    if venue.journal.record(entry.client_order_id, state, detail, now, Attempt(entry.order_id, expecting=entry)):
+        log_order(entry.client_order_id, entry.order_id, state, detail, plan_id=entry.plan_id)

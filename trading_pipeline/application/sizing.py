@@ -117,18 +117,17 @@ def _held(order: Order, portfolio: Portfolio) -> Sized:
 def after_refusal(order: Order, rejected: Rejected) -> Sized:
     """Return what to send in place of an order that the venue refused, or why nothing.
 
-    Fractions become whole shares once; an order that is too large is resized
+    Fractions become whole shares once; a buy that is too large is resized
     once, to what the venue says there is. What cannot be traded now waits.
     """
     match rejected.refusal:
-        case Refusal.HALTED | Refusal.NOT_TRADABLE | Refusal.OPPOSITE_ORDER:
+        # Shares that another order holds come back when that is over.
+        case Refusal.HALTED | Refusal.NOT_TRADABLE | Refusal.OPPOSITE_ORDER | Refusal.HELD_SHARES:
             return Later(rejected.reason)
         case Refusal.NOT_FRACTIONABLE if WHOLE_SHARES not in order.changes:
             return _changed(order, round_quantity(order.intent.quantity, WHOLE_SHARE), WHOLE_SHARES, rejected)
-        case Refusal.BUYING_POWER | Refusal.HELD_SHARES if RESIZED not in order.changes:
+        case Refusal.BUYING_POWER if RESIZED not in order.changes:
             return _resized(order, rejected)
-        case Refusal.HELD_SHARES:
-            return Later(rejected.reason)
         case Refusal.BUYING_POWER:
             return Never(f"{rejected.code}: {rejected.reason}")
         case _:
@@ -136,13 +135,8 @@ def after_refusal(order: Order, rejected: Rejected) -> Sized:
 
 
 def _resized(order: Order, rejected: Rejected) -> Sized:
-    available = ZERO if rejected.available is None else rejected.available
-    if rejected.refusal is Refusal.BUYING_POWER:
-        fitting = _affordable(order, available)
-        return _changed(order, fitting.intent.quantity if isinstance(fitting, Order) else ZERO, RESIZED, rejected)
-    if available <= 0:
-        return Later(rejected.reason)
-    return _changed(order, min(order.intent.quantity, available), RESIZED, rejected)
+    fitting = _affordable(order, ZERO if rejected.available is None else rejected.available)
+    return _changed(order, fitting.intent.quantity if isinstance(fitting, Order) else ZERO, RESIZED, rejected)
 
 
 def _changed(order: Order, quantity: Decimal, change: str, rejected: Rejected) -> Sized:

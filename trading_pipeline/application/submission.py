@@ -33,14 +33,17 @@ def submitted(pursuit: Pursuit, order: Order, desk: Desk) -> Pursuit:
             could not be asked for.
         PermanentError: likewise.
     """
-    if pursuit.in_doubt:
-        found = desk.venue.broker.order(pursuit.next_id)
-        if found is not None:
-            return acknowledged(pursuit, found, desk)
+    found = desk.venue.broker.order(pursuit.next_id) if pursuit.in_doubt else None
+    return _pursued(pursuit, order, desk) if found is None else acknowledged(pursuit, found, desk)
+
+
+def _pursued(pursuit: Pursuit, order: Order, desk: Desk) -> Pursuit:
     unclear = 0
     while unclear < MOST_SENDS:
         outcome = _sent(pursuit, order, desk)
         match outcome:
+            case None:
+                return replace(pursuit, in_doubt=False, repricing=False)
             case BrokerOrder():
                 return acknowledged(pursuit, outcome, desk)
             case Unknown():
@@ -57,7 +60,7 @@ def submitted(pursuit: Pursuit, order: Order, desk: Desk) -> Pursuit:
 
 
 def acknowledged(pursuit: Pursuit, found: BrokerOrder, desk: Desk) -> Pursuit:
-    """Journal that the broker has the next order of ``pursuit``."""
+    """Journal that the broker has the next order of ``pursuit``; one that was given up is taken up again."""
     desk.record(pursuit.intent, IntentState.ACKNOWLEDGED, found.venue_order_id, found.client_order_id)
     return replace(pursuit, orders=(*pursuit.orders, found), in_doubt=False, repricing=False)
 
@@ -74,8 +77,8 @@ def rested_unsent(pursuit: Pursuit, why: Later | Never, desk: Desk, expecting: J
         desk.record(pursuit.intent, IntentState.SUBMITTING, watched, pursuit.next_id)
         return pursuit
     state, detail = _rest(pursuit, why)
-    if desk.record(pursuit.intent, state, detail, expecting=expecting):
-        return pursuit
+    if desk.record(pursuit.intent, state, detail, pursuit.next_id, expecting=expecting):
+        return replace(pursuit, repricing=False)
     return replace(pursuit, in_doubt=True)
 
 
@@ -91,11 +94,19 @@ def _with_filled(pursuit: Pursuit, reason: str) -> str:
     return f"{plain(pursuit.filled)} of {plain(pursuit.intent.quantity)} filled; {reason}" if pursuit.orders else reason
 
 
-def _sent(pursuit: Pursuit, order: Order, desk: Desk) -> BrokerOrder | Unknown | Order | Later | Never:
-    """Send once; return the broker's order, the changed order to be sent instead, or why there is none."""
+def _sent(pursuit: Pursuit, order: Order, desk: Desk) -> BrokerOrder | Unknown | Order | Later | Never | None:
+    """Send once; return the broker's order, the changed order to be sent instead, or why there is none.
+
+    None means that a run beside this one has ended the intent: nothing was sent.
+    """
     desk.refuse_halted(order.intent.side)
+    if desk.is_over:
+        return Later("the execution window has ended")
+    if desk.past_limit:
+        return Never(desk.past_limit)
     name = pursuit.next_id
-    desk.record(pursuit.intent, IntentState.SUBMITTING, order.terms, name, order.mid)
+    if not desk.record(pursuit.intent, IntentState.SUBMITTING, order.terms, name, order.mid):
+        return None
     match desk.venue.broker.submit(replace(order.intent, client_order_id=name)):
         case Accepted(found):
             return found
@@ -104,9 +115,8 @@ def _sent(pursuit: Pursuit, order: Order, desk: Desk) -> BrokerOrder | Unknown |
             desk.record(pursuit.intent, IntentState.SUBMITTING, unclear, name, order.mid)
             return _asked_for(name, desk) or unknown
         case Rejected() as rejected:
-            # The one sent before may have arrived meanwhile, and be the reason why this one was refused.
-            arrived = desk.venue.broker.order(name) if pursuit.in_doubt else None
-            return arrived or after_refusal(order, _with_figures(rejected, order, desk))
+            # One sent before, or beside this run, may have arrived and be the reason why this one was refused.
+            return desk.venue.broker.order(name) or after_refusal(order, _with_figures(rejected, desk))
         case never:
             assert_never(never)
 
@@ -119,6 +129,8 @@ def _asked_for(name: str, desk: Desk) -> BrokerOrder | None:
     """
     pause = desk.rules.first_poll
     for asked in range(1, MOST_QUESTIONS + 1):
+        # Whoever is asked to end asks no more: what is journalled is asked for by the next run.
+        desk.venue.clock.wait(0)
         try:
             found = desk.venue.broker.order(name)
         except TransientError:
@@ -132,13 +144,11 @@ def _asked_for(name: str, desk: Desk) -> BrokerOrder | None:
     return None
 
 
-def _with_figures(rejected: Rejected, order: Order, desk: Desk) -> Rejected:
-    """Ask the broker what there is, where its refusal does not say."""
-    if rejected.available is not None or rejected.refusal not in {Refusal.BUYING_POWER, Refusal.HELD_SHARES}:
+def _with_figures(rejected: Rejected, desk: Desk) -> Rejected:
+    """Ask the broker what cash there is, where its refusal does not say."""
+    if rejected.available is not None or rejected.refusal is not Refusal.BUYING_POWER:
         return rejected
-    portfolio = desk.venue.broker.portfolio()
-    is_dollars = rejected.refusal is Refusal.BUYING_POWER
-    return replace(rejected, available=portfolio.cash if is_dollars else portfolio.quantity(order.intent.symbol))
+    return replace(rejected, available=desk.venue.broker.portfolio().cash)
 
 
 def _binds(order: Order) -> Decimal:

@@ -7,7 +7,7 @@ from decimal import ROUND_UP, Decimal
 import structlog
 
 from trading_pipeline.domain import sessions
-from trading_pipeline.domain.errors import OutsideExecutionWindow, TradingHalted
+from trading_pipeline.domain.errors import AlreadyEnded, OutsideExecutionWindow, TradingHalted
 from trading_pipeline.domain.instruments import CENT
 from trading_pipeline.domain.orders import BrokerOrder, OrderIntent, Plan, Side, client_order_id
 from trading_pipeline.ports import (
@@ -87,13 +87,36 @@ class Venue:
 
 @dataclass(frozen=True)
 class Desk:
-    """A plan being worked off: ``claimed_at`` is when it was journalled, ``now`` when the current step began."""
+    """A plan being worked off: ``claimed_at`` is when it was journalled, ``now`` when the current step began.
+
+    ``since`` is what the clock's ``elapsed`` was at ``now``: steps last, and the broker's
+    time goes on meanwhile.
+    """
 
     plan: Plan
     venue: Venue
     rules: ExecutionRules
     claimed_at: datetime
     now: datetime
+    since: float
+
+    @property
+    def estimated_now(self) -> datetime:
+        """The broker's time of this very instant, reckoned from the step's beginning without asking."""
+        return self.now + timedelta(seconds=self.venue.clock.elapsed() - self.since)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the execution window has ended."""
+        return self.estimated_now >= self.rules.window(self.plan.execution_session).end
+
+    @property
+    def past_limit(self) -> str:
+        """Why nothing may be sent any more, once the time limit is over; empty before."""
+        limit = self.rules.time_limit
+        if self.estimated_now - self.claimed_at <= limit:
+            return ""
+        return f"the time limit of {limit.total_seconds() / 60:g} minutes since the plan was journalled is over"
 
     def record(
         self,
@@ -104,19 +127,20 @@ class Desk:
         mid: Decimal | None = None,
         expecting: JournalEntry | None = None,
     ) -> bool:
-        """Journal where ``intent`` stands, and log it; nothing where ``expecting`` is no longer its latest entry."""
-        journal, name = self.venue.journal, intent.client_order_id
-        if not journal.record(name, state, detail, self.now, Attempt(order_id or name, mid, expecting)):
+        """Journal where ``intent`` stands, and log it; tell whether that was done.
+
+        It was not where ``expecting`` is no longer its latest entry, or where a run beside this one ended it.
+        """
+        name = intent.client_order_id
+        attempt = Attempt(order_id or name, mid, expecting)
+        try:
+            if not self.venue.journal.record(name, state, detail, self.now, attempt):
+                return False
+        except AlreadyEnded as known:
+            log_order(name, attempt.order_id, state, f"not journalled: {known}", plan_id=self.plan.plan_id)
             return False
-        structlog.get_logger().info(
-            f"order_{state.value}",
-            correlation_id=intent.client_order_id,
-            order_id=order_id or intent.client_order_id,
-            plan_id=self.plan.plan_id,
-            symbol=intent.symbol,
-            side=intent.side.value,
-            detail=detail,
-        )
+        told = {"plan_id": self.plan.plan_id, "symbol": intent.symbol, "side": intent.side.value}
+        log_order(name, order_id or name, state, detail, **told)
         return True
 
     def held_back(self, side: Side) -> str:
@@ -145,6 +169,12 @@ class Desk:
                 f"trading is {state.mode}: {state.reason or 'no reason given'}; what was not yet sent of plan "
                 f"{self.plan.plan_id} stays unsent"
             )
+
+
+def log_order(client_order_id: str, order_id: str, state: IntentState, detail: str, **facts: str) -> None:
+    """Log what the journal was told of an order; every line of an intent bears its id as ``correlation_id``."""
+    event = f"order_{state.value}"
+    structlog.get_logger().info(event, correlation_id=client_order_id, order_id=order_id, detail=detail, **facts)
 
 
 def refuse_untimely(plan: Plan, rules: ExecutionRules, now: datetime) -> None:

@@ -4,10 +4,12 @@ One list answers for all of them. Whether a cancel worked is read from the
 order, never assumed: it may have been filled first.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from trading_pipeline.application.sizing import SMALLEST_BUY
 from trading_pipeline.application.submission import acknowledged
 from trading_pipeline.application.venue import ZERO, Desk, Pursuit, plain
 from trading_pipeline.domain import sessions
@@ -66,9 +68,15 @@ def rested(pursuits: Sequence[Pursuit], desk: Desk) -> Sequence[Pursuit]:
 
 def ended(pursuit: Pursuit, desk: Desk) -> Pursuit:
     """Journal the end of ``pursuit`` if its last order is over and nothing of it is sent anew."""
-    if pursuit.is_working or pursuit.last is None or wants_more(pursuit, desk):
+    last = pursuit.last
+    if pursuit.is_working or last is None:
         return pursuit
-    desk.record(pursuit.intent, _end(pursuit, pursuit.last), standing(pursuit), _last_id(pursuit))
+    if last.status is OrderStatus.CANCELED and not pursuit.repricing:
+        # A run beside this one may have cancelled it to send the rest anew.
+        pursuit = replace(pursuit, repricing=asked_to_reprice(lines_by_order(desk)[last.client_order_id]))
+    if wants_more(pursuit, desk):
+        return pursuit
+    desk.record(pursuit.intent, _end(pursuit, last), standing(pursuit), _last_id(pursuit))
     return pursuit
 
 
@@ -76,7 +84,23 @@ def wants_more(pursuit: Pursuit, desk: Desk) -> bool:
     """Tell whether the rest of ``pursuit`` is to be sent anew: we cancelled it for that, and a slice is left."""
     was_cancelled = pursuit.last is not None and pursuit.last.status is OrderStatus.CANCELED
     is_bounded = len(pursuit.orders) <= desk.rules.max_reprices
-    return pursuit.repricing and was_cancelled and is_bounded and pursuit.remaining > 0
+    # Less than this no venue buys.
+    is_enough = pursuit.remaining * pursuit.intent.reference_price >= SMALLEST_BUY
+    return pursuit.repricing and was_cancelled and is_bounded and is_enough
+
+
+def lines_by_order(desk: Desk) -> Mapping[str, Sequence[IntentState]]:
+    """Return what the journal says of each order of the plan, by its id, oldest first."""
+    lines: defaultdict[str, list[IntentState]] = defaultdict(list)
+    for entry in desk.venue.journal.history(desk.plan.plan_id):
+        lines[entry.order_id].append(entry.state)
+    return lines
+
+
+def asked_to_reprice(lines: Sequence[IntentState]) -> bool:
+    """Tell whether an order's last cancel was asked for in order to send its rest anew."""
+    cancels = [state for state in lines if state in {IntentState.REPRICING, IntentState.CANCELLING}]
+    return bool(cancels) and cancels[-1] is IntentState.REPRICING
 
 
 def standing(pursuit: Pursuit) -> str:
@@ -85,8 +109,8 @@ def standing(pursuit: Pursuit) -> str:
         return "not seen at the broker"
     price = average_price(pursuit.orders)
     of_slices = "" if len(pursuit.orders) == 1 else f" in {len(pursuit.orders)} orders"
-    wanted = pursuit.last.quantity if len(pursuit.orders) == 1 else pursuit.intent.quantity
-    return f"{pursuit.last.status}, {plain(pursuit.filled)} of {plain(wanted)} filled{price}{of_slices}"
+    filled = f"{plain(pursuit.filled)} of {plain(pursuit.intent.quantity)} filled"
+    return f"{pursuit.last.status}, {filled}{price}{of_slices}"
 
 
 def average_price(orders: Iterable[BrokerOrder]) -> str:
@@ -117,9 +141,10 @@ def _polled(pursuits: Sequence[Pursuit], desk: Desk, patience: float) -> Sequenc
 
 
 def _looked_at(pursuit: Pursuit, orders: Mapping[str, BrokerOrder], desk: Desk) -> Pursuit:
-    # A cancel that was asked for in order to price the rest anew counts once the order is over.
-    repricing = pursuit.repricing
-    return ended(replace(seen(pursuit, orders, desk), repricing=repricing), desk)
+    looked = seen(pursuit, orders, desk)
+    # A cancel that was asked for in order to price the rest anew counts once that very order is over.
+    repricing = pursuit.repricing and len(looked.orders) == len(pursuit.orders)
+    return ended(replace(looked, repricing=repricing), desk)
 
 
 def _cancelled(pursuit: Pursuit, desk: Desk) -> Pursuit:
@@ -128,7 +153,10 @@ def _cancelled(pursuit: Pursuit, desk: Desk) -> Pursuit:
     if last is None or last.status.is_terminal:
         return pursuit
     pursuit = replace(pursuit, repricing=len(pursuit.orders) <= desk.rules.max_reprices)
-    desk.record(pursuit.intent, _cancelling(pursuit), f"takes too long: {standing(pursuit)}", last.client_order_id)
+    if not desk.record(
+        pursuit.intent, _cancelling(pursuit), f"takes too long: {standing(pursuit)}", last.client_order_id
+    ):
+        return pursuit
     # The others are to be cancelled as well.
     with suppress(TransientError, RequestRefused):
         desk.venue.broker.cancel(last.venue_order_id)

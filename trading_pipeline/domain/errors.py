@@ -13,7 +13,8 @@
     │   └── RequestRefused        the other side understood and said no
     ├── DataError                 figures cannot be used; nothing was written
     │   ├── InvalidBars           bars break their schema
-    │   └── BrokenContract        a table breaks a promise of its contract
+    │   ├── BrokenContract        a table breaks a promise of its contract
+    │   └── AlreadyEnded          the journal says that an intent is over
     └── HaltedError               trading is not allowed now
         ├── TradingHalted         the trading state says stop
         ├── OutsideExecutionWindow  the session's window is not now
@@ -83,6 +84,10 @@ class InvalidBars(DataError):
 
 class BrokenContract(DataError):
     """A table that breaks a promise of its contract."""
+
+
+class AlreadyEnded(DataError):
+    """An intent that the journal says is over, in another state than the one to be recorded."""
 
 
 class HaltedError(PipelineError):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -198,3 +199,8 @@ class Plan:
     lineage: tuple[LineageEntry, ...]
     code_version: str
     config_hash: str
+
+    @property
+    def symbols(self) -> Mapping[str, str]:
+        """The symbol of each order by its client order id."""
+        return {order.client_order_id: order.symbol for order in self.orders}

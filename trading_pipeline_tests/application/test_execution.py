@@ -24,7 +24,7 @@ from trading_pipeline.domain.errors import (
     RequestRefused,
     TradingHalted,
 )
-from trading_pipeline.domain.orders import OrderStatus, Side
+from trading_pipeline.domain.orders import OrderStatus, Refusal, Side
 from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
 from trading_pipeline.ports import IntentState
 from trading_pipeline_tests.builders import (
@@ -381,10 +381,24 @@ def test_when_the_window_ends_during_the_sells_no_buy_is_sent(tmp_path):
     venue = make_venue(tmp_path, clock=TurnedClock(datetime(2026, 7, 31, 19, 44, 55, tzinfo=UTC)))
     venue.broker.steps["TLT"] = [WORKING]
 
-    with pytest.raises(OutsideExecutionWindow):
-        execute(ROTATION, venue, RULES)
+    done = execute(ROTATION, venue, RULES)
 
     assert {intent.side for intent in venue.broker.sent} == {Side.SELL}
+    assert {fill.symbol for fill in done.fills} == {"GLD"}
+    assert {states(venue, ROTATION)[symbol] for symbol in ("SPY", "QQQ")} == {IntentState.PLANNED}
+
+
+def test_a_plan_that_was_begun_is_settled_and_reported_after_its_window_and_nothing_is_sent(venue):
+    venue.broker.answers["SPY"] = [Refusal.HALTED]
+    execute(ROTATION, venue, RULES)
+    sent = len(venue.broker.sent)
+    venue.clock.instant = datetime(2026, 7, 31, 19, 50, tzinfo=UTC)
+
+    done = execute(ROTATION, venue, RULES)
+
+    assert len(venue.broker.sent) == sent
+    assert len(done.fills) == 3
+    assert states(venue, ROTATION)["SPY"] is IntentState.ABANDONED
 
 
 def test_a_hypothetical_plan_is_never_executed(venue):

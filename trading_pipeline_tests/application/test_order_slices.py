@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trading_pipeline.adapters.storage.journal import SqliteJournal
 from trading_pipeline.application.execution import execute
-from trading_pipeline.domain.orders import OrderStatus, Refusal, Rejected, Side, client_order_id
+from trading_pipeline.domain.orders import Accepted, OrderStatus, Refusal, Rejected, Side, client_order_id
 from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
 from trading_pipeline.ports import IntentState, Quote
 from trading_pipeline_tests.builders import (
@@ -23,6 +23,7 @@ from trading_pipeline_tests.builders import (
     ScriptedBroker,
     Step,
     Tripwire,
+    TurnedClock,
     buy,
     details,
     make_plan,
@@ -229,26 +230,20 @@ def test_no_buying_power_at_all_ends_the_order_with_the_reason(venue):
     assert states(venue, plan) == {"SPY": IntentState.ABANDONED}
 
 
-def test_a_sale_of_shares_that_another_order_holds_is_cut_to_those_that_are_free(venue):
-    held = Rejected("", "40310000", "insufficient qty available", Refusal.HELD_SHARES, Decimal(4))
+@pytest.mark.parametrize("available", [Decimal(0), Decimal(4), None])
+def test_a_sale_of_shares_that_another_order_holds_waits_until_they_are_free(venue, available):
+    held = Rejected("", "40310000", "insufficient qty available", Refusal.HELD_SHARES, available)
     venue.broker.answers["TLT"] = [held]
     plan = make_plan(sell("TLT", "10"))
 
     execute(plan, venue, RULES)
 
-    assert [sent.quantity for sent in venue.broker.sent] == [Decimal(10), Decimal(4)]
-    assert states(venue, plan) == {"TLT": IntentState.FILLED}
-
-
-@pytest.mark.parametrize("available", [Decimal(0), None])
-def test_a_sale_of_which_no_share_is_free_waits(venue, available):
-    held = Rejected("", "40310000", "insufficient qty available", Refusal.HELD_SHARES, available)
-    venue.broker.answers["TLT"] = [held, held]
-    plan = make_plan(sell("TLT", "10"))
+    assert states(venue, plan) == {"TLT": IntentState.PARKED}
 
     execute(plan, venue, RULES)
 
-    assert states(venue, plan) == {"TLT": IntentState.PARKED}
+    assert states(venue, plan) == {"TLT": IntentState.FILLED}
+    assert venue.broker.shares["TLT"] == 0
 
 
 @pytest.mark.parametrize("refusal", [Refusal.HALTED, Refusal.NOT_TRADABLE, Refusal.OPPOSITE_ORDER])
@@ -493,3 +488,163 @@ def test_executions_that_are_never_told_are_not_waited_for_without_end(venue):
 
     assert done.fills == ()
     assert [entry.state for entry in done.entries] == [IntentState.FILLED]
+
+
+def test_a_rest_that_had_to_wait_between_two_prices_is_sent_by_the_next_run(venue):
+    class Halting(Stubborn):
+        halted = True
+
+        def submit(self, intent):
+            if self.known and self.halted:
+                return Rejected(intent.client_order_id, "42210000", "halted", Refusal.HALTED)
+            return super().submit(intent)
+
+    broker, plan = Halting(gives_in=1, filled="0.25"), make_plan(buy("SPY", "8"))
+    execute(plan, replace(venue, broker=broker), PATIENT)
+    assert states(venue, plan) == {"SPY": IntentState.PARKED}
+
+    broker.halted = False
+    execute(plan, replace(venue, broker=broker), PATIENT)
+
+    assert states(venue, plan) == {"SPY": IntentState.FILLED}
+    assert broker.shares["SPY"] == 8
+
+
+def test_the_rest_of_an_order_that_a_run_beside_this_one_cancelled_for_a_new_price_is_not_lost(venue):
+    name = slice_id(0)
+
+    class Beside(Stubborn):
+        def orders(self, since=None):
+            if name in self.known and not self.cancelled:
+                venue.journal.record(name, IntentState.REPRICING, "by the run beside", INSIDE_WINDOW)
+                self.cancel(f"venue-{name}")
+            return super().orders(since)
+
+    broker, plan = Beside(gives_in=1, filled="0"), make_plan(buy("SPY", "8"))
+
+    execute(plan, replace(venue, broker=broker), PATIENT)
+
+    assert states(venue, plan) == {"SPY": IntentState.FILLED}
+    assert broker.shares["SPY"] == 8
+
+
+def test_what_a_run_beside_this_one_ended_meanwhile_stops_nothing(venue):
+    plan = make_plan(buy("SPY", "8"), buy("QQQ", "8"))
+
+    class Beside(ScriptedBroker):
+        def cancel(self, venue_order_id):
+            super().cancel(venue_order_id)
+
+        def orders(self, since=None):
+            found = super().orders(since)
+            if len(found) == 2 and venue.journal.entries(PLAN_ID)[0].state is IntentState.ACKNOWLEDGED:
+                venue.journal.record(slice_id(0), IntentState.FILLED, "by the run beside", INSIDE_WINDOW)
+            return found
+
+    broker = Beside()
+    broker.steps["SPY"] = [WORKING] * 40 + [FILLED]
+    broker.steps["QQQ"] = [WORKING] * 6 + [FILLED]
+
+    execute(plan, replace(venue, broker=broker), RULES)
+
+    assert states(venue, plan)["QQQ"] is IntentState.FILLED
+
+
+def test_an_order_that_a_list_leaves_out_is_asked_for_by_its_id_and_not_given_up(venue):
+    plan = make_plan(buy("SPY", "8"))
+    venue.broker.steps["SPY"] = [WORKING]
+    venue.journal.claim(plan, INSIDE_WINDOW)
+    venue.broker.submit(plan.orders[0])
+    for state in (IntentState.SUBMITTING, IntentState.ACKNOWLEDGED):
+        venue.journal.record(slice_id(0), state, "", INSIDE_WINDOW)
+
+    class Lagging(ScriptedBroker):
+        def __init__(self):
+            pass
+
+        def __getattribute__(self, name):
+            return (lambda _=None: []) if name == "orders" else getattr(venue.broker, name)
+
+    dear = ListedMarketData(prices={"SPY": "200"})
+    execute(plan, replace(venue, broker=Lagging(), market_data=dear), RULES)
+
+    assert not states(venue, plan)["SPY"].is_terminal
+    assert len(venue.broker.sent) == 1
+
+
+def test_a_refusal_that_the_order_of_a_run_beside_this_one_caused_adopts_that_order(venue):
+    plan = make_plan(buy("SPY", "8"))
+
+    class Beside(ScriptedBroker):
+        def submit(self, intent):
+            super().submit(intent)
+            return Rejected(intent.client_order_id, "40310000", "insufficient buying power", Refusal.BUYING_POWER)
+
+    broker = Beside(cash="1000")
+
+    execute(plan, replace(venue, broker=broker), RULES)
+
+    assert states(venue, plan) == {"SPY": IntentState.FILLED}
+    assert broker.shares["SPY"] == 8
+
+
+def test_an_order_that_was_given_up_and_turns_up_after_all_is_taken_up_again(venue):
+    plan = make_plan(buy("SPY", "8"))
+    venue.journal.claim(plan, INSIDE_WINDOW)
+    venue.journal.record(slice_id(0), IntentState.ABANDONED, "no cash", INSIDE_WINDOW)
+
+    venue.journal.record(slice_id(0), IntentState.ACKNOWLEDGED, "it is there", INSIDE_WINDOW)
+
+    assert states(venue, plan) == {"SPY": IntentState.ACKNOWLEDGED}
+
+
+@pytest.mark.parametrize(("seconds", "sent"), [(0, 3), (40, 2), (70, 1)])
+def test_while_a_batch_goes_out_the_window_may_end_and_then_nothing_leaves_any_more(tmp_path, seconds, sent):
+    clock = TurnedClock(datetime(2026, 7, 31, 19, 43, 50, tzinfo=UTC))
+    venue = make_venue(tmp_path, clock=clock)
+
+    class Slow(ScriptedBroker):
+        def submit(self, intent):
+            clock.instant += timedelta(seconds=seconds)
+            return super().submit(intent)
+
+    broker = Slow()
+    plan = make_plan(buy("SPY", "1"), buy("QQQ", "1"), buy("GLD", "1"))
+
+    execute(plan, replace(venue, broker=broker), RULES)
+
+    assert len(broker.sent) == sent
+
+
+def test_an_order_that_is_filled_before_its_answer_is_read_is_over_at_once(venue):
+    class Quick(ScriptedBroker):
+        def submit(self, intent):
+            super().submit(intent)
+            for _ in range(3):
+                found = self.order(intent.client_order_id)
+            return Accepted(found)
+
+    done = execute(make_plan(buy("SPY", "8")), replace(venue, broker=Quick()), RULES)
+
+    assert [entry.state for entry in done.entries] == [IntentState.FILLED]
+
+
+def test_a_buy_that_does_not_end_binds_its_cash_through_every_later_price(tmp_path):
+    class Margin(Stubborn):
+        """Lends whatever is asked for, and never ends SPY."""
+
+        def _covers(self, intent):
+            return True
+
+        def cancel(self, venue_order_id):
+            if self.known[venue_order_id.removeprefix("venue-")].symbol != "SPY":
+                super().cancel(venue_order_id)
+
+    broker = Margin(gives_in=9, cash="1000")
+    venue = replace(make_venue(tmp_path), broker=broker)
+
+    execute(make_plan(buy("SPY", "4"), buy("QQQ", "9")), venue, PATIENT)
+
+    spent = [sent.quantity * sent.limit_price for sent in broker.sent if sent.symbol == "QQQ"]
+    assert len(spent) == 3
+    assert all(dollars < 600 for dollars in spent)

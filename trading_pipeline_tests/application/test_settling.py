@@ -8,6 +8,7 @@ from trading_pipeline.domain.errors import DependencyUnavailable
 from trading_pipeline.domain.orders import OrderStatus, Refusal
 from trading_pipeline.ports import Attempt, IntentState
 from trading_pipeline_tests.builders import (
+    ACCOUNT,
     INSIDE_WINDOW,
     RULES,
     WORKING,
@@ -42,8 +43,8 @@ def test_what_was_never_sent_is_abandoned_when_the_window_ends_and_not_before(ve
     if parked:
         journalled(venue, IntentState.PARKED)
 
-    assert len(settle(venue, RULES, WINDOW_ENDS.replace(minute=44))) == 1
-    assert settle(venue, RULES, WINDOW_ENDS) == []
+    assert len(settle(venue, RULES, WINDOW_ENDS.replace(minute=44), ACCOUNT)) == 1
+    assert settle(venue, RULES, WINDOW_ENDS, ACCOUNT) == []
     assert states(venue, PLAN) == {"SPY": IntentState.ABANDONED}
     assert details(venue, PLAN) == {"SPY": "the execution window ended before it was sent"}
 
@@ -51,8 +52,8 @@ def test_what_was_never_sent_is_abandoned_when_the_window_ends_and_not_before(ve
 def test_what_was_sent_and_never_seen_is_watched_until_the_close_and_then_abandoned(venue):
     journalled(venue, IntentState.SUBMITTING)
 
-    assert len(settle(venue, RULES, CLOSE.replace(hour=19, minute=59))) == 1
-    assert settle(venue, RULES, CLOSE) == []
+    assert len(settle(venue, RULES, CLOSE.replace(hour=19, minute=59), ACCOUNT)) == 1
+    assert settle(venue, RULES, CLOSE, ACCOUNT) == []
     assert details(venue, PLAN) == {"SPY": "sent, and not at the broker when the session closed"}
 
 
@@ -61,7 +62,7 @@ def test_an_order_that_arrived_late_is_recorded_as_it_ended(venue):
     venue.broker.submit(PLAN.orders[0])
     journalled(venue, IntentState.SUBMITTING)
 
-    assert settle(venue, RULES, CLOSE) == []
+    assert settle(venue, RULES, CLOSE, ACCOUNT) == []
     assert states(venue, PLAN) == {"SPY": IntentState.EXPIRED}
     assert details(venue, PLAN) == {"SPY": "expired, 2 of 8 filled"}
 
@@ -70,8 +71,8 @@ def test_the_order_that_is_asked_for_is_the_last_slice(venue):
     venue.broker.submit(replace(PLAN.orders[0], client_order_id="slice-2"))
     journalled(venue, IntentState.ACKNOWLEDGED, "slice-2")
 
-    settle(venue, RULES, CLOSE)
-    settle(venue, RULES, CLOSE)
+    settle(venue, RULES, CLOSE, ACCOUNT)
+    settle(venue, RULES, CLOSE, ACCOUNT)
 
     assert venue.broker.cancelled == ["venue-slice-2"]
 
@@ -83,9 +84,9 @@ def test_an_order_that_works_on_after_its_session_is_cancelled_and_watched(venue
     venue.broker.submit(PLAN.orders[0])
     journalled(venue, IntentState.ACKNOWLEDGED)
 
-    assert [entry.state for entry in settle(venue, RULES, CLOSE)] == [IntentState.CANCELLING]
+    assert [entry.state for entry in settle(venue, RULES, CLOSE, ACCOUNT)] == [IntentState.CANCELLING]
     for _ in range(3):
-        left = settle(venue, RULES, CLOSE)
+        left = settle(venue, RULES, CLOSE, ACCOUNT)
 
     assert bool(left) is deaf
     assert states(venue, PLAN) == {"SPY": IntentState.CANCELLING if deaf else IntentState.CANCELED}
@@ -101,7 +102,7 @@ def test_a_cancel_without_an_answer_leaves_the_order_to_the_next_look(venue):
     broker.submit(PLAN.orders[0])
     journalled(venue, IntentState.ACKNOWLEDGED)
 
-    assert len(settle(replace(venue, broker=broker), RULES, CLOSE)) == 1
+    assert len(settle(replace(venue, broker=broker), RULES, CLOSE, ACCOUNT)) == 1
 
 
 def test_executing_the_next_plan_settles_what_the_last_one_left(venue):
@@ -114,3 +115,25 @@ def test_executing_the_next_plan_settles_what_the_last_one_left(venue):
     execute(following, venue, replace(RULES, quote_age=RULES.quote_age * 100))
 
     assert states(venue, PLAN) == {"SPY": IntentState.ABANDONED}
+
+
+@pytest.mark.parametrize("day", [datetime(2026, 8, 1, 15, 0, tzinfo=UTC), datetime(2026, 8, 2, 1, 0, tzinfo=UTC)])
+def test_what_does_not_end_is_looked_at_on_any_day_and_asked_to_end_under_one_line(venue, day):
+    venue.broker.steps["SPY"] = [Step(OrderStatus.HELD)]
+    venue.broker.deaf_to_cancels = True
+    venue.broker.submit(PLAN.orders[0])
+    journalled(venue, IntentState.ACKNOWLEDGED)
+
+    for _ in range(3):
+        assert len(settle(venue, RULES, day, ACCOUNT)) == 1
+
+    states_told = [entry.state for entry in venue.journal.history(PLAN.plan_id)]
+    assert states_told.count(IntentState.CANCELLING) == 1
+    assert len(venue.broker.cancelled) == 3
+
+
+def test_orders_of_another_account_are_left_alone(venue):
+    journalled(venue, IntentState.SUBMITTING)
+
+    assert settle(venue, RULES, CLOSE, "SIM0002") == []
+    assert states(venue, PLAN) == {"SPY": IntentState.SUBMITTING}

@@ -8,7 +8,7 @@ from trading_pipeline.adapters.alpaca import translation
 from trading_pipeline.adapters.alpaca.refusals import rejection
 from trading_pipeline.adapters.alpaca.translation import Row
 from trading_pipeline.adapters.alpaca.transport import Api
-from trading_pipeline.domain.errors import DependencyUnavailable, PipelineError, RequestRefused
+from trading_pipeline.domain.errors import DependencyUnavailable, Interrupted, PipelineError, RequestRefused
 from trading_pipeline.domain.fills import Fill
 from trading_pipeline.domain.orders import (
     Accepted,
@@ -86,6 +86,9 @@ class AlpacaBroker:
             return self._accepted(intent, translation.order(answer))
         except RequestRefused as refusal:
             return self._refused(intent, refusal)
+        except Interrupted:
+            # While it waited for its turn: nothing was sent.
+            raise
         except PipelineError as error:
             return Unknown(intent.client_order_id, str(error))
 

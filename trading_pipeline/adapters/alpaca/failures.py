@@ -66,8 +66,8 @@ def classified(request: str, operation: Callable[[], T]) -> T:
         raise InvalidInput(f"{request}: {_quoted(str(error))}; check the URL in the settings") from error
     except exceptions.RequestException as error:
         raise DependencyUnavailable(f"{request}: {type(error).__name__}: {_quoted(str(error))}") from error
-    # JSON may fail as a plain ValueError too: an integer of 5,000 digits does.
-    except ValueError as error:
+    # JSON may fail as a plain ValueError too: an integer of 5,000 digits does; or by its depth.
+    except (ValueError, RecursionError) as error:
         raise DependencyUnavailable(f"{request}: undecodable answer: {_quoted(str(error))}") from error
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from trading_pipeline.domain.errors import DependencyUnavailable, InvalidBars
 from trading_pipeline.domain.fills import Fill
-from trading_pipeline.domain.orders import BrokerOrder, OrderIntent, OrderStatus, Side
+from trading_pipeline.domain.orders import ORDER_ID_PREFIX, BrokerOrder, OrderIntent, OrderStatus, Side
 from trading_pipeline.domain.portfolio import Portfolio, Position
 from trading_pipeline.domain.sessions import NEW_YORK
 from trading_pipeline.ports import Asset, CashMovement, Quote
@@ -91,6 +91,10 @@ def portfolio(account: Row, positions: Sequence[Row], as_of: datetime) -> Portfo
     """Return the account's cash and positions; a short position has a negative quantity."""
     with _reading("account"):
         number, cash, blocked = str(account["account_number"]), decimal(account["cash"]), _blocked(account)
+    with _reading("list of positions"):
+        # An empty object would read as "nothing is held", which an answer that is no list does not say.
+        if not isinstance(positions, list):
+            raise TypeError(f"a list was expected, not {type(positions).__name__}")
     held = (_position(row) for row in positions)
     return Portfolio(number, as_of, cash, {position.symbol: position for position in held}, blocked)
 
@@ -159,13 +163,18 @@ def order(row: Row) -> BrokerOrder:
         )
 
 
+def _is_plain(row: Row) -> bool:
+    """Tell whether a row is an order of one symbol and side, as all of ours are; a person may place others."""
+    return bool(row["side"] and row["symbol"]) or str(row["client_order_id"]).startswith(ORDER_ID_PREFIX)
+
+
 def orders(rows: Sequence[Row]) -> list[BrokerOrder]:
     """Return a list of orders; see :func:`order`."""
     with _reading("list of orders"):
         # An empty object would read as "there are none", which an answer that is no list does not say.
         if not isinstance(rows, list):
             raise TypeError(f"a list was expected, not {type(rows).__name__}")
-        return [order(row) for row in rows]
+        return [order(row) for row in rows if _is_plain(row)]
 
 
 def _optional(value: str | float | None) -> Decimal | None:

@@ -14,8 +14,10 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
+from filelock import FileLock
+
 from trading_pipeline.adapters.clocks import WallClock
-from trading_pipeline.domain.errors import DataError, DependencyUnavailable, InvalidInput, PipelineError
+from trading_pipeline.domain.errors import AlreadyEnded, DataError, DependencyUnavailable, InvalidInput, PipelineError
 from trading_pipeline.domain.orders import OrderIntent, Plan
 from trading_pipeline.ports import Attempt, IntentState, JournalEntry
 
@@ -40,7 +42,9 @@ CREATE TABLE IF NOT EXISTS intents (
     limit_price TEXT,
     reference_price TEXT NOT NULL,
     time_in_force TEXT NOT NULL,
-    reason TEXT NOT NULL
+    reason TEXT NOT NULL,
+    account_number TEXT NOT NULL DEFAULT '',
+    session TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS intents_of_plan ON intents (plan_id, sequence);
 CREATE TABLE IF NOT EXISTS events (
@@ -62,9 +66,14 @@ _FROM_VERSION_0 = (
     "ALTER TABLE events ADD COLUMN written_at TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE events ADD COLUMN mid TEXT",
     "UPDATE events SET order_id = client_order_id, written_at = recorded_at",
+    "ALTER TABLE intents ADD COLUMN account_number TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE intents ADD COLUMN session TEXT NOT NULL DEFAULT ''",
+    "UPDATE intents SET (account_number, session) = "
+    "(SELECT account_number, session FROM claims WHERE claims.plan_id = intents.plan_id)",
 )
 _ENTRIES = """
-SELECT intents.client_order_id, plan_id, state, detail, recorded_at, order_id, written_at, mid, event
+SELECT intents.client_order_id, plan_id, state, detail, recorded_at, order_id, written_at, account_number, session,
+    mid, event
 FROM intents JOIN events USING (client_order_id)
 """
 _IS_LATEST = """event = (
@@ -125,16 +134,19 @@ class SqliteJournal:
         Without an ``attempt`` the line speaks of the order that bears the intent's own id. Tells whether the line
         was written, which it is not where another came after the one that was expected.
 
+        What was given up or rejected may turn up at the broker after all: it is then acknowledged.
+
         Raises:
-            DataError: the intent was never claimed, or has ended in another state.
+            AlreadyEnded: the intent has ended in another state.
+            DataError: the intent was never claimed.
         """
         told = attempt or Attempt(client_order_id)
         with self._transaction() as connection:
             number, before = _latest(connection, client_order_id)
             if told.expecting is not None and told.expecting.number != number:
                 return False
-            if before.is_terminal and state is not before:
-                raise DataError(
+            if before.is_terminal and state is not before and not _turned_up(before, state):
+                raise AlreadyEnded(
                     f"intent {client_order_id} ended {before.value}, it cannot become {state.value}: "
                     "compare the journal with the broker's order"
                 )
@@ -202,6 +214,15 @@ class SqliteJournal:
             return
         folder = self._path.parent
         folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{self._path.name}.lock"):
+            if not self._path.exists():
+                self._create(folder)
+
+    def _create(self, folder: Path) -> None:
+        # What a journal that was moved away has left behind would be taken for a part of the new one.
+        for left in (self._path.with_name(f"{self._path.name}{suffix}") for suffix in ("-wal", "-shm")):
+            if left.exists():
+                left.replace(left.with_name(f"{left.name}.orphaned"))
         # Made aside and linked into place: whoever sees the file sees all of its tables, and one of two makers wins.
         with tempfile.TemporaryDirectory(prefix=".journal-", dir=folder) as aside:
             made = Path(aside) / self._path.name
@@ -271,7 +292,7 @@ def _failure(path: Path, error: sqlite3.Error) -> PipelineError:
     if code in _A_PERSON_MUST_ACT:
         return InvalidInput(f"{found}; name a file that this user may write")
     if code in _DAMAGED:
-        return DataError(f"{found}; move it away: its intents are then asked of the broker")
+        return DataError(f"{found}; move it and its -wal and -shm away: its intents are then asked of the broker")
     if isinstance(error, sqlite3.IntegrityError):
         return DataError(f"{found}; two plans hold one intent")
     return DependencyUnavailable(f"{found}; free space or end the process that holds it, then try again")
@@ -293,8 +314,12 @@ def _latest(connection: sqlite3.Connection, client_order_id: str) -> tuple[int, 
     return int(row[0]), IntentState(row[1])
 
 
+def _turned_up(before: IntentState, state: IntentState) -> bool:
+    return state is IntentState.ACKNOWLEDGED and before in {IntentState.ABANDONED, IntentState.REJECTED}
+
+
 def _entry(row: Sequence[str]) -> JournalEntry:
-    client_order_id, plan_id, state, detail, recorded_at, order_id, written_at, mid, number = row
+    client_order_id, plan_id, state, detail, recorded_at, order_id, written_at, account, session, mid, number = row
     return JournalEntry(
         client_order_id=client_order_id,
         plan_id=plan_id,
@@ -303,6 +328,8 @@ def _entry(row: Sequence[str]) -> JournalEntry:
         recorded_at=datetime.fromisoformat(recorded_at),
         order_id=order_id,
         written_at=datetime.fromisoformat(written_at),
+        account_number=account,
+        session=date.fromisoformat(session),
         mid=None if mid is None else Decimal(mid),
         number=int(number),
     )
@@ -314,16 +341,16 @@ def _insert_plan(connection: sqlite3.Connection, plan: Plan, at: str, written: s
     )
     for intent in plan.orders:
         connection.execute(
-            "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _intent_row(plan.plan_id, intent)
+            "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _intent_row(plan, intent)
         )
         name = intent.client_order_id
         _append(connection, (name, IntentState.PLANNED.value, "", at, name, written, None))
 
 
-def _intent_row(plan_id: str, intent: OrderIntent) -> tuple[str | int | None, ...]:
+def _intent_row(plan: Plan, intent: OrderIntent) -> tuple[str | int | None, ...]:
     return (
         intent.client_order_id,
-        plan_id,
+        plan.plan_id,
         intent.sequence,
         intent.symbol,
         intent.side.value,
@@ -333,6 +360,8 @@ def _intent_row(plan_id: str, intent: OrderIntent) -> tuple[str | int | None, ..
         str(intent.reference_price),
         intent.time_in_force.value,
         intent.reason,
+        plan.account_number,
+        plan.session.isoformat(),
     )
 
 

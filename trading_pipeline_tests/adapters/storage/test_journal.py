@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from trading_pipeline.adapters.storage.journal import SqliteJournal
-from trading_pipeline.domain.errors import DataError, DependencyUnavailable, InvalidInput
+from trading_pipeline.domain.errors import AlreadyEnded, DataError, DependencyUnavailable, InvalidInput
 from trading_pipeline.ports import Attempt, IntentState
 
 SESSION = date(2026, 7, 30)
@@ -156,8 +156,9 @@ def test_what_has_ended_stays_ended_and_may_be_told_again(journal, make_plan, cl
     journal.record(name, ended, "", clock.now())
     journal.record(name, ended, "again", clock.now())
 
-    for state in set(IntentState) - {ended}:
-        with pytest.raises(DataError, match=f"ended {ended}, it cannot become {state}"):
+    may_turn_up = {IntentState.ACKNOWLEDGED} if ended in {IntentState.ABANDONED, IntentState.REJECTED} else set()
+    for state in set(IntentState) - {ended} - may_turn_up:
+        with pytest.raises(AlreadyEnded, match=f"ended {ended}, it cannot become {state}"):
             journal.record(name, state, "", clock.now())
     assert states(journal, plan) == [ended]
 
@@ -335,8 +336,9 @@ def test_a_journal_of_before_is_upgraded_and_nothing_of_it_is_lost(path, make_pl
     plan = make_plan()
     SqliteJournal(path).claim(plan, clock.now())
     with sqlite3.connect(path) as connection:
-        for column in ("order_id", "written_at", "mid"):
-            connection.execute(f"ALTER TABLE events DROP COLUMN {column}")
+        for table, columns in {"events": "order_id written_at mid", "intents": "account_number session"}.items():
+            for column in columns.split():
+                connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 0")
     connection.close()
 
@@ -345,6 +347,7 @@ def test_a_journal_of_before_is_upgraded_and_nothing_of_it_is_lost(path, make_pl
 
     assert [entry.order_id for entry in entries] == [order.client_order_id for order in plan.orders]
     assert {entry.written_at for entry in entries} == {clock.now()}
+    assert {(entry.account_number, entry.session) for entry in entries} == {(plan.account_number, plan.session)}
     assert journal.record(plan.orders[0].client_order_id, IntentState.SUBMITTING, "", clock.now(), Attempt("s"))
 
 
@@ -388,3 +391,16 @@ def test_any_number_of_threads_share_one_journal_and_leave_nothing_open(path, ma
     assert {entry.state for entry in entries} == {IntentState.ACKNOWLEDGED}
     open_files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert not [name for name in open_files if name.startswith(str(path))]
+
+
+def test_what_a_journal_that_was_moved_away_left_behind_is_no_part_of_the_new_one(path, make_plan, clock):
+    SqliteJournal(path).claim(make_plan(), clock.now())
+    killed = path.with_name(path.name + "-wal")
+    killed.write_bytes(b"what was not yet written back")
+    path.unlink()
+
+    journal = SqliteJournal(path)
+
+    assert journal.claimed("SIM0001", SESSION) is None
+    assert journal.claim(make_plan(version=2), clock.now()) == "2026-07-30/2"
+    assert killed.with_name(killed.name + ".orphaned").exists()
