@@ -180,16 +180,17 @@ class ExecutionSettings(_Section):
     )
     relaunch_after_seconds: Annotated[int, Field(ge=1, le=3600)] = Field(
         default=30,
-        description="Seconds from the second run that left orders open to the third; then 3 times, 7 times, ...",
+        description="Seconds to the attempt after two that died, then 3 times, 7 times; 5 times where orders wait.",
     )
     lease_wait_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
         default=30.0, description="Seconds that a run waits for another one that places orders here; then both do."
     )
     max_attempts: Annotated[int, Field(ge=1, le=100)] = Field(
-        default=5, description="Runs that may try to bring a session's orders to their end."
+        default=5, description="Runs that may fail to bring a session's orders to their end."
     )
     first_poll_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
-        default=0.02, description="Seconds before an order is asked for the first time; grows with each answer."
+        default=0.02,
+        description="Seconds before orders are first asked for; the pause grows with each answer.",
     )
     longest_poll_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         default=2.0, description="Longest pause between two questions, in seconds."
@@ -238,9 +239,9 @@ class BrokerSettings(_Section):
 
 
 class _CallSettings(_Section):
-    connect_seconds: Seconds = Field(default=3.0, description="Seconds for a connection, name and handshake included.")
-    # A process that is asked to end has ten seconds, and what is on its way is waited for.
-    answer_seconds: Seconds = Field(default=6.0, description="Seconds for one whole answer, however it drips.")
+    connect_seconds: Seconds = Field(default=2.0, description="Seconds for a connection, name and handshake included.")
+    # A process that is asked to end has ten seconds: what is on its way is waited for, then the stream is closed.
+    answer_seconds: Seconds = Field(default=5.0, description="Seconds for one whole answer, however it drips.")
     breaker_failures: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=5, description="Failures in a row after which such calls are refused for a while."
     )

@@ -20,7 +20,7 @@ TABLE_VERSION = "table_version"
 TABLES_READ = "tables_read"
 # The version of an asset's own table that it compared with, or carried on from; -1 where there was none.
 VERSION_BEFORE = "table_version_before"
-MAY_BE_EMPTY = frozenset({"order_plan", "approved_orders", "fills"})
+MAY_BE_EMPTY = frozenset({"order_plan", "approved_orders", "fills", "execution_quality"})
 
 
 class DeltaIOManager(dg.IOManager):

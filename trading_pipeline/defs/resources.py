@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 SIMULATED_ACCOUNT = "SIM"
 PAPER_ACCOUNT = "PA"
+LEASE_PAUSE_SECONDS = 0.1
 LIVE_URL = "https://api.alpaca.markets"
 
 
@@ -197,15 +198,36 @@ class TradingWorld:
         """
         lease = FileLock(self.home.lease)
         with ended_by_signal(self.ending):
-            try:
-                lease.acquire(timeout=self.settings.execution.lease_wait_seconds)
-            except Timeout:
-                structlog.get_logger().warning("lease_not_obtained", lease=str(self.home.lease))
+            self._await(lease)
             try:
                 with self._order_updates() as updates:
                     yield replace(self.venue, updates=updates)
             finally:
                 lease.release()
+
+    @property
+    def is_placing_orders(self) -> bool:
+        """Whether a process of this machine holds the lease of :meth:`placing_orders`."""
+        lease = FileLock(self.home.lease)
+        try:
+            lease.acquire(timeout=0)
+        except Timeout:
+            return True
+        lease.release()
+        return False
+
+    def _await(self, lease: FileLock) -> None:
+        deadline = self.wall.elapsed() + self.settings.execution.lease_wait_seconds
+        while True:
+            try:
+                lease.acquire(timeout=0)
+            except Timeout:
+                if self.wall.elapsed() >= deadline:
+                    structlog.get_logger().warning("lease_not_obtained", lease=str(self.home.lease))
+                    return
+                self.wall.wait(LEASE_PAUSE_SECONDS)
+            else:
+                return
 
     @contextmanager
     def _order_updates(self) -> Iterator[OrderUpdates | None]:

@@ -18,6 +18,9 @@ from trading_pipeline.domain.orders import Plan
 
 PLAN_TAG = "trading_pipeline/plan"
 ATTEMPT_TAG = "trading_pipeline/attempt"
+STEADY_PACE = 5
+# A run that places orders holds the lease; one that began so long ago and does not is dead, or done with the broker.
+DEAD_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def _for_session(world: TradingWorld, instance: DagsterInstance, session: date) 
     plan = plan_in_force(world.plans, world.journal, world.portfolio().account_number, session)
     if plan is None:
         return f"there is no executable plan of session {session}"
+    _bury(world, instance, _attempts(instance, plan))
     attempts = _attempts(instance, plan)
     obstacle = _obstacle(world, plan, attempts)
     if obstacle:
@@ -79,32 +83,47 @@ def _attempts(instance: DagsterInstance, plan: Plan) -> Sequence[dg.RunRecord]:
     return instance.get_run_records(dg.RunsFilter(job_name=place_orders_job.name, tags={PLAN_TAG: plan.plan_id}))
 
 
+def _bury(world: TradingWorld, instance: DagsterInstance, attempts: Sequence[dg.RunRecord]) -> None:
+    """Report runs as failed whose process is gone, with the machine say: they would be waited for without end."""
+    for attempt in attempts:
+        run, began = (
+            attempt.dagster_run,
+            datetime.fromtimestamp(attempt.start_time or world.wall.now().timestamp(), UTC),
+        )
+        is_old = run.status is dg.DagsterRunStatus.STARTED and world.wall.now() - began > DEAD_AFTER
+        if is_old and not world.is_placing_orders:
+            instance.report_run_failed(run, "its process is gone: it began long ago, and places no orders")
+
+
 def _obstacle(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord]) -> str:
     runs = [attempt.dagster_run for attempt in attempts]
-    under_way = [run for run in runs if not run.is_finished]
+    under_way = [attempt for attempt in attempts if not attempt.dagster_run.is_finished]
     if under_way:
-        return f"run {under_way[0].run_id} is executing plan {plan.plan_id}"
+        return f"run {under_way[0].dagster_run.run_id} is executing plan {plan.plan_id}"
     entries = world.journal.entries(plan.plan_id)
     finished = bool(entries or not plan.orders) and all(entry.state.is_terminal for entry in entries)
     if finished and any(run.is_success for run in runs):
         return f"plan {plan.plan_id} is finished"
-    most = world.settings.execution.max_attempts
-    if len(attempts) >= most:
-        return f"plan {plan.plan_id} was tried {most} times: see its runs, then act, or raise execution.max_attempts"
-    return _pause(world, plan, attempts)
+    most, died = world.settings.execution.max_attempts, [run for run in runs if not run.is_success]
+    if len(died) >= most:
+        return f"plan {plan.plan_id} failed {most} times: see its runs, then act, or raise execution.max_attempts"
+    return _pause(world, plan, attempts, len(died))
 
 
-def _pause(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord]) -> str:
+def _pause(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord], died: int) -> str:
     """Return why the next attempt has to wait, if it has.
 
-    The second follows at once, since a run may have died; what kept two from
-    bringing it to an end needs time, and ever more of it.
+    After the first that died the next follows at once, after others ever
+    later. What the orders of a run that came to its end wait for (a halt, the
+    cash of a sale) needs time: they are tried at a steady pace, as long as the
+    plan's time limit and the window last.
     """
-    if len(attempts) < 2:  # noqa: PLR2004 - as said above
+    if not attempts:
         return ""
-    seconds = world.settings.execution.relaunch_after_seconds * (2 ** (len(attempts) - 1) - 1)
-    ended = datetime.fromtimestamp(attempts[0].end_time or attempts[0].update_timestamp.timestamp(), UTC)
-    next_attempt = ended + timedelta(seconds=seconds)
+    settings, newest = world.settings.execution, attempts[0]
+    factor = STEADY_PACE if newest.dagster_run.is_success else 2 ** (died - 1) - 1
+    ended = datetime.fromtimestamp(newest.end_time or newest.update_timestamp.timestamp(), UTC)
+    next_attempt = ended + timedelta(seconds=settings.relaunch_after_seconds * factor)
     if world.wall.now() >= next_attempt:
         return ""
     return f"attempt {len(attempts)} left orders of plan {plan.plan_id} open; the next is at {next_attempt.isoformat()}"

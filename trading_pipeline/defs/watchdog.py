@@ -8,6 +8,7 @@ import dagster as dg
 
 from trading_pipeline.application.execution import settle
 from trading_pipeline.application.monitoring import Moment, Overdue, OverdueKind, ServiceLevels, overdue
+from trading_pipeline.defs.refused_orders import reduce_after_refusals
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import PipelineError
@@ -35,13 +36,15 @@ def watched(world: TradingWorld) -> str:
     session = sessions.session_at(now) or sessions.last_completed_session(now)
     # Before anything is settled: another account would know nothing of these orders.
     account, decided = world.portfolio().account_number, sessions.previous_session(session)
-    left = settle(world.venue, world.rules, now)
+    left = settle(world.venue, world.rules, now, account)
     plans = _plans_under_way(world.journal.claimed(account, decided), left)
+    symbols = _symbols(world.plans.versions(account, decided))
+    for plan_id in plans:
+        reduce_after_refusals(world, plan_id, symbols)
     if not plans:
         return f"no plan of execution session {session} was begun, and nothing of an earlier one is open"
     if sessions.session_at(now) is None and not left:
         return f"session {session} is over, and every intent of it has ended"
-    symbols = _symbols(world.plans.versions(account, decided))
     found = _overdue(world, session, plans, symbols, _moment(world, session, now))
     told = _told(world, found, now)
     return _summary(found, told, left)
@@ -53,7 +56,7 @@ def _plans_under_way(claimed: str | None, left: Sequence[JournalEntry]) -> Seque
 
 
 def _symbols(versions: Sequence[Plan]) -> Mapping[str, str]:
-    return {intent.client_order_id: intent.symbol for plan in versions for intent in plan.orders}
+    return {order_id: symbol for plan in versions for order_id, symbol in plan.symbols.items()}
 
 
 def _moment(world: TradingWorld, session: date, now: datetime) -> Moment:

@@ -38,6 +38,7 @@ def world(tmp_path):
         plans=StoredPlans(FileObjects(tmp_path / "objects")),
         tables=DeltaTables(str(tmp_path / "tables")),
         trading_api=SimpleNamespace(health=lambda: HEALTH),
+        data_api=SimpleNamespace(health=lambda: HEALTH),
         metrics=MetricsFile(metrics, lambda: INSIDE_WINDOW),
         recorded=lambda: summary(metrics),
     )

@@ -4,12 +4,22 @@ from types import SimpleNamespace
 import pytest
 
 from trading_pipeline.adapters.notifiers import AlertOutbox
-from trading_pipeline.application.execution import execute
-from trading_pipeline.defs.assets.fills import reduce_after_refusals
+from trading_pipeline.application.execution import execute, settle
+from trading_pipeline.defs.refused_orders import reduce_after_refusals
+from trading_pipeline.domain.errors import DependencyUnavailable
 from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
 from trading_pipeline.ports import Severity
 from trading_pipeline.settings import MonitoringSettings, Settings
-from trading_pipeline_tests.builders import RULES, HeldTradingState, TurnedClock, buy, make_plan, make_venue
+from trading_pipeline_tests.builders import (
+    ACCOUNT,
+    INSIDE_WINDOW,
+    RULES,
+    HeldTradingState,
+    TurnedClock,
+    buy,
+    make_plan,
+    make_venue,
+)
 
 PLAN = make_plan(buy("SPY", "1"), buy("QQQ", "1"), buy("GLD", "1"), buy("TLT", "1"))
 
@@ -24,18 +34,19 @@ def world(tmp_path):
     )
 
 
-def executed(tmp_path, *refused):
+def executed(world, tmp_path, *refused):
     venue = make_venue(tmp_path)
     for symbol in refused:
         venue.broker.answers[symbol] = ["reject"]
-    return execute(PLAN, venue, replace(RULES, orders_in_flight=1))
+    execute(PLAN, venue, replace(RULES, orders_in_flight=1))
+    world.journal = venue.journal
 
 
 def test_as_many_refused_orders_as_the_settings_say_move_trading_to_reducing_and_are_told_once(world, tmp_path):
-    done = executed(tmp_path, "SPY", "GLD")
+    executed(world, tmp_path, "SPY", "GLD")
 
     for _ in range(2):
-        reduce_after_refusals(world, done)
+        reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
 
     assert world.trading_state.state.mode is TradingMode.REDUCING
     assert world.trading_state.state.reason == f"2 orders of plan {PLAN.plan_id} were rejected or abandoned"
@@ -45,7 +56,9 @@ def test_as_many_refused_orders_as_the_settings_say_move_trading_to_reducing_and
 
 
 def test_fewer_refused_orders_change_nothing(world, tmp_path):
-    reduce_after_refusals(world, executed(tmp_path, "SPY"))
+    executed(world, tmp_path, "SPY")
+
+    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
 
     assert world.trading_state.state.mode is TradingMode.ACTIVE
     assert list(world.notifier.alerts()) == []
@@ -54,6 +67,34 @@ def test_fewer_refused_orders_change_nothing(world, tmp_path):
 def test_a_state_that_is_stricter_already_stays(world, tmp_path):
     world.trading_state.state = TradingState(TradingMode.HALTED, "a person said so")
 
-    reduce_after_refusals(world, executed(tmp_path, "SPY", "GLD"))
+    executed(world, tmp_path, "SPY", "GLD")
+
+    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
 
     assert world.trading_state.state.reason == "a person said so"
+
+
+def test_where_the_state_cannot_be_written_people_are_told_all_the_same(world, tmp_path):
+    class Broken(HeldTradingState):
+        def change(self, change):
+            raise DependencyUnavailable("no space left")
+
+    executed(world, tmp_path, "SPY", "GLD")
+    world.trading_state = Broken()
+
+    with pytest.raises(DependencyUnavailable):
+        reduce_after_refusals(world, PLAN.plan_id, {})
+
+    [alert] = world.notifier.alerts()
+    assert PLAN.orders[0].client_order_id in alert.text
+
+
+def test_what_settling_gave_up_counts_as_well(world, tmp_path):
+    venue = make_venue(tmp_path)
+    venue.journal.claim(PLAN, INSIDE_WINDOW)
+    settle(venue, RULES, INSIDE_WINDOW.replace(hour=19, minute=45), ACCOUNT)
+    world.journal = venue.journal
+
+    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+
+    assert world.trading_state.state.mode is TradingMode.REDUCING

@@ -7,6 +7,8 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from trading_pipeline.adapters.clocks import WallClock
+from trading_pipeline.adapters.metrics import NoMetrics
 from trading_pipeline.defs.assets.signals import explanation, signal_asset
 from trading_pipeline.domain.indicators import Indicator, IndicatorPanel, Smoothing
 from trading_pipeline.domain.strategies import Strategy
@@ -31,6 +33,8 @@ class World:
 
     smoothing: Smoothing = Smoothing.WILDER
     clock: Clock = field(default_factory=Clock)
+    wall: WallClock = field(default_factory=WallClock)
+    metrics: NoMetrics = field(default_factory=NoMetrics)
 
 
 class Tables(dg.IOManager):

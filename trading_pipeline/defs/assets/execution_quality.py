@@ -46,7 +46,13 @@ def execution_quality(context: dg.AssetExecutionContext) -> dg.Output[pd.DataFra
     if all(row.is_over for row in quality.final_orders(rows)) and not _is_recorded(world, plan):
         quality.record_execution(rows, world.metrics)
     frame = quality.to_frame(rows)
-    told = {PLAN_ID: plan.plan_id, **_figures(rows), **_requests(world.trading_api.health()), **_pictures(rows, frame)}
+    told = {
+        PLAN_ID: plan.plan_id,
+        **_figures(rows),
+        **_requests(world.trading_api.health()),
+        **_calls(world),
+        **_pictures(rows, frame),
+    }
     return metadata.materialised(context, frame, told)
 
 
@@ -84,6 +90,25 @@ def _figures(rows: Sequence[quality.OrderQuality]) -> Mapping[str, Any]:
         | ended
         | {name: value for name, value in (latencies | cost).items() if not math.isnan(value)}
     )
+
+
+def _calls(world: TradingWorld) -> Mapping[str, dg.MetadataValue[Any]]:
+    """Return how each dependency bore each kind of call since this process began."""
+    rows = [
+        {
+            "dependency": health.dependency,
+            "kind": kind.verb,
+            "breaker": kind.breaker,
+            "calls": kind.calls,
+            "failures": kind.failures,
+            "retries": kind.retries,
+            "refused": kind.refused,
+            "last_failure": kind.last_failure,
+        }
+        for health in (world.trading_api.health(), world.data_api.health())
+        for kind in health.calls.values()
+    ]
+    return {"calls": metadata.table(pd.DataFrame(rows))}
 
 
 def _requests(health: Health) -> Mapping[str, Any]:

@@ -11,10 +11,9 @@ from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.checks import blocking_checks, verified
 from trading_pipeline.defs.lineage import PLAN_ID, broken_promises
 from trading_pipeline.defs.partitions import session_of
+from trading_pipeline.defs.refused_orders import REFUSED, reduce_after_refusals
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain.errors import BrokenContract, DataError, OutsideExecutionWindow
-from trading_pipeline.domain.risk.trading_state import TradingMode
-from trading_pipeline.ports import Alert, Severity
 
 GROUP = "fills"
 
@@ -40,23 +39,11 @@ def fills(context: dg.AssetExecutionContext, approved_orders: pd.DataFrame) -> d
     if problems:
         raise BrokenContract(f"plan {plan.plan_id} is not executed: {'; '.join(problems[:5])}")
     with world.placing_orders() as venue, bound(session=session, plan_id=plan.plan_id, run_id=context.run.run_id):
-        done = execution.execute(plan, venue, world.rules)
-    reduce_after_refusals(world, done)
+        try:
+            done = execution.execute(plan, venue, world.rules)
+        finally:
+            reduce_after_refusals(world, plan.plan_id, plan.symbols)
     return _recorded(context, done)
-
-
-def reduce_after_refusals(world: TradingWorld, done: execution.ExecutionReport) -> None:
-    """Stop opening positions, and say so, where the venue refused too many orders of one session."""
-    refused, most = done.refused, world.settings.monitoring.rejected_orders_before_reducing
-    if len(refused) < most:
-        return
-    symbols = {order.client_order_id: order.symbol for order in done.plan.orders}
-    told = "; ".join(f"{symbols[entry.client_order_id]}: {entry.detail}" for entry in refused)
-    reason = f"{len(refused)} orders of plan {done.plan.plan_id} were rejected or abandoned"
-    now = world.wall.now()
-    world.trading_state.change(lambda state: state.tightened(TradingMode.REDUCING, reason, "fills", now))
-    title = f"{reason}: trading only reduces from now on"
-    world.notifier.notify(Alert(f"refused:{done.plan.plan_id}", Severity.CRITICAL, title, told, now))
 
 
 def _refuse_another_plan(plan_id: str, approved: pd.DataFrame) -> None:
@@ -67,7 +54,7 @@ def _refuse_another_plan(plan_id: str, approved: pd.DataFrame) -> None:
 
 def _recorded(context: dg.AssetExecutionContext, done: execution.ExecutionReport) -> dg.Output[pd.DataFrame]:
     frame = execution.fills_to_frame(done)
-    symbols = {order.client_order_id: order.symbol for order in done.plan.orders}
+    symbols = done.plan.symbols
     states = pd.DataFrame(
         [
             {
@@ -87,7 +74,7 @@ def _recorded(context: dg.AssetExecutionContext, done: execution.ExecutionReport
             PLAN_ID: done.plan.plan_id,
             "orders": len(done.entries),
             "unresolved": len(done.unresolved),
-            "rejected_or_abandoned": len(done.refused),
+            "rejected_or_abandoned": sum(entry.state in REFUSED for entry in done.entries),
             "orders_at_the_broker": len(done.orders),
             "turnover_dollars": float((frame["quantity"] * frame["price"]).sum()),
             "how_orders_ended": metadata.table(states),
