@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # A first example pays for imports, and the machine may be busy: slowness is not a failure here.
@@ -12,6 +13,13 @@ settings.register_profile("full", settings.get_profile("default"), max_examples=
 settings.load_profile("full" if os.environ.get("FULL") else "default")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were():
+    """Forget how a test configured the log: it may have been for a stream that is closed by now."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

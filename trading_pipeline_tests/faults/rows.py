@@ -1,4 +1,4 @@
-"""The fault matrix of the trading side: which test proves which row.
+"""The fault matrix of the trading side and its stream: which test proves which row.
 
 Invariants: I1 no intent is more than one order at once; I2 none is lost; I3 a line of the journal is on the disk before
 an order is on the wire. They hold where processes are killed from outside (P), alone and together with the other rows.
@@ -29,6 +29,15 @@ T13   traded by hand                                        application/test_rec
 T13   an order by hand on the other side                    application/test_order_slices.py::test_an_order_placed_by_hand_on_the_other_side_is_never_touched_and_ours_waits
 T14   two pipelines at once                                 faults/test_two_pipelines.py::test_two_pipelines_started_together_on_one_plan_place_one_set_of_orders
 T14   two pipelines at once, one of which dies              faults/test_two_pipelines.py::test_a_pipeline_that_is_killed_beside_another_leaves_its_orders_to_that
+W1    stream: refused                                       adapters/alpaca/test_stream.py::test_a_refused_connection_is_a_failure
+W1    stream: keys refused or never answered                adapters/alpaca/test_stream.py::test_keys_that_are_never_answered_fail_at_their_deadline
+W1    stream: five failures, polling only                   adapters/alpaca/test_stream.py::test_five_failures_in_a_row_are_told_once_and_the_stream_is_tried_on
+W2    stream: half open                                     adapters/alpaca/test_stream.py::test_a_peer_that_answers_no_ping_is_left
+W2    stream: mute                                          adapters/alpaca/test_stream.py::test_a_stream_that_keeps_a_change_to_itself_is_stale_and_made_anew
+W3    stream: a gap                                         adapters/alpaca/test_stream.py::test_each_connection_wakes_whoever_waits_and_asks_for_a_look_over_rest
+W4    stream: repeated, out of order                        adapters/alpaca/test_stream_news.py::test_whatever_is_lost_repeated_or_mixed_up_the_filled_shares_only_grow_and_the_gap_is_filled_exactly
+W5    stream: malformed, new kinds of event                 adapters/alpaca/test_stream.py::test_a_frame_that_cannot_be_used_is_set_aside_and_the_stream_lives
+W6    stream: more news than is kept                        adapters/alpaca/test_stream.py::test_more_news_than_is_kept_asks_for_a_look_over_rest
 J1    journal lost                                          faults/test_fault_matrix.py::test_j1_a_lost_journal_is_made_again_from_the_plan_and_the_broker
 J1    journal damaged                                       faults/test_fault_matrix.py::test_j1_a_damaged_journal_sends_nothing_until_it_is_moved_away
 J1    journal rolled back                                   faults/test_fault_matrix.py::test_j1_a_journal_that_was_rolled_back_finds_at_the_broker_what_it_has_forgotten
@@ -46,4 +55,8 @@ I2    an order that never turns up                          faults/test_fault_ma
 ====  ====================================================  ============================================================
 """  # noqa: E501 - the names of tests are sentences
 
-ROWS = (*(f"T{number}" for number in range(1, 15)), "J1", "P", "G1", "G2", "G5", "X1", "X2", "I2")
+ROWS = (
+    *(f"T{number}" for number in range(1, 15)),
+    *(f"W{number}" for number in range(1, 7)),
+    *("J1", "P", "G1", "G2", "G5", "X1", "X2", "I2"),
+)

@@ -29,7 +29,8 @@ def test_killed_anywhere_under_any_fault_every_intent_becomes_one_order(share):
 
     wrong = {result.case: result.verdict.violations for result in results if result.verdict.violations}
     assert not wrong, line(results)
-    assert sum(result.kills for result in results) >= A_SHARE
+    # A case kills twice on average; a share of eight may have less of them than all shares together.
+    assert sum(result.kills for result in results) >= A_SHARE * 5 // 4
 
 
 def test_ids_from_uuid_are_reported_as_duplicates():

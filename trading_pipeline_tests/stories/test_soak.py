@@ -145,7 +145,7 @@ def lived(folder, *, faulty: bool):
 
 
 @pytest.mark.slow
-def test_thirty_sessions_with_faults_earn_what_they_earn_without_and_nothing_piles_up(tmp_path):
+def test_many_sessions_with_faults_earn_what_they_earn_without_and_nothing_piles_up(tmp_path):
     tracemalloc.start()
     try:
         peaceful, none_struck, _ = lived(tmp_path / "peaceful", faulty=False)
