@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from trading_pipeline.adapters.storage.journal import SqliteJournal
 from trading_pipeline.application.execution import execute
-from trading_pipeline.domain.orders import Accepted, OrderStatus, Refusal, Rejected, Side, client_order_id
+from trading_pipeline.domain.errors import Interrupted
+from trading_pipeline.domain.orders import Accepted, OrderStatus, Refusal, Rejected, Side, Unknown, client_order_id
 from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
 from trading_pipeline.ports import IntentState, Quote
 from trading_pipeline_tests.builders import (
@@ -648,3 +649,33 @@ def test_a_buy_that_does_not_end_binds_its_cash_through_every_later_price(tmp_pa
     spent = [sent.quantity * sent.limit_price for sent in broker.sent if sent.symbol == "QQQ"]
     assert len(spent) == 3
     assert all(dollars < 600 for dollars in spent)
+
+
+def test_asked_to_end_while_an_answer_is_awaited_no_question_follows_and_nothing_more_is_sent(venue):
+    class Ending(TurnedClock):
+        asked_to_end = False
+
+        def wait(self, seconds):
+            if self.asked_to_end:
+                raise Interrupted("the process was asked to end")
+            super().wait(seconds)
+
+    clock, asked = Ending(), []
+
+    class Silent(ScriptedBroker):
+        def submit(self, intent):
+            self.sent.append(intent)
+            clock.asked_to_end = True
+            return Unknown(intent.client_order_id, "read timed out")
+
+        def order(self, client_order_id):
+            asked.append(client_order_id)
+            return super().order(client_order_id)
+
+    broker, plan = Silent(), make_plan(buy("SPY", "1"), buy("QQQ", "1"))
+
+    with pytest.raises(Interrupted):
+        execute(plan, replace(venue, broker=broker, clock=clock), RULES)
+
+    assert [len(broker.sent), asked] == [1, []]
+    assert states(venue, plan) == {"SPY": IntentState.SUBMITTING, "QQQ": IntentState.PLANNED}

@@ -1,4 +1,5 @@
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -7,7 +8,9 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.utils import make_new_run_id
+from filelock import FileLock
 
 from trading_pipeline.adapters.storage.home import Home
 from trading_pipeline.adapters.storage.objects import TRADING_STATE_KEY
@@ -429,18 +432,62 @@ def test_a_run_that_died_after_its_orders_ended_is_repeated_so_that_its_fills_ar
     assert desk.due == f"plan {PLAN} is finished"
 
 
-@pytest.mark.parametrize(("attempts", "pause"), [(2, 30), (3, 90), (4, 210)])
-def test_after_two_attempts_the_next_waits_ever_longer(desk, attempts, pause):
+@pytest.mark.parametrize(
+    ("ended", "attempts", "pause"),
+    [
+        (dg.DagsterRunStatus.FAILURE, 2, 30),
+        (dg.DagsterRunStatus.FAILURE, 3, 90),
+        (dg.DagsterRunStatus.FAILURE, 4, 210),
+        (dg.DagsterRunStatus.SUCCESS, 1, 150),
+        (dg.DagsterRunStatus.SUCCESS, 9, 150),
+    ],
+)
+def test_after_runs_that_died_the_next_waits_ever_longer_and_what_waits_is_tried_at_a_steady_pace(
+    desk, ended, attempts, pause
+):
     desk.journalled(IntentState.PARKED)
     for number in range(1, attempts + 1):
-        desk.attempted(dg.DagsterRunStatus.SUCCESS, attempt=number)
+        desk.attempted(ended, attempt=number)
     # The instance stamps a run to the second.
-    ended = desk.world.wall.now()
-    desk.world.wall = SimpleNamespace(now=lambda: ended + timedelta(seconds=pause - 5))
+    now = desk.world.wall.now()
+    desk.world.wall = SimpleNamespace(now=lambda: now + timedelta(seconds=pause - 5))
     assert refused(desk, f"attempt {attempts} left orders of plan {PLAN} open; the next is at")
 
-    desk.world.wall = SimpleNamespace(now=lambda: ended + timedelta(seconds=pause + 5))
+    desk.world.wall = SimpleNamespace(now=lambda: now + timedelta(seconds=pause + 5))
     assert desk.due == Placement(desk.plan, attempts + 1)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "holds_the_lease", "buried"), [(9, False, False), (11, True, False), (11, False, True)]
+)
+def test_a_run_whose_process_is_gone_is_reported_as_failed_and_followed_by_the_next(
+    desk, minutes, holds_the_lease, buried
+):
+    desk.journalled(IntentState.ACKNOWLEDGED)
+    desk.attempted(dg.DagsterRunStatus.STARTING)
+    [record] = desk.instance.get_run_records()
+    run = record.dagster_run
+    desk.instance.report_engine_event("begins", run)
+    desk.instance.handle_new_event(
+        dg.EventLogEntry(
+            error_info=None,
+            level=10,
+            user_message="",
+            run_id=run.run_id,
+            timestamp=desk.world.wall.now().timestamp(),
+            job_name=run.job_name,
+            dagster_event=DagsterEvent(DagsterEventType.RUN_START.value, run.job_name),
+        )
+    )
+    now = desk.world.wall.now()
+    desk.world.wall = SimpleNamespace(now=lambda: now + timedelta(minutes=minutes))
+
+    with FileLock(desk.world.home.lease) if holds_the_lease else nullcontext():
+        due = desk.due
+
+    assert isinstance(due, Placement) is buried
+    status = desk.instance.get_run_by_id(run.run_id).status
+    assert status is (dg.DagsterRunStatus.FAILURE if buried else dg.DagsterRunStatus.STARTED)
 
 
 def test_attempts_end_at_the_number_that_the_settings_allow(open_desk):
@@ -452,7 +499,7 @@ def test_attempts_end_at_the_number_that_the_settings_allow(open_desk):
     assert desk.due == Placement(desk.plan, 2)
 
     desk.attempted(dg.DagsterRunStatus.FAILURE, attempt=2)
-    assert refused(desk, f"plan {PLAN} was tried 2 times", "raise execution.max_attempts")
+    assert refused(desk, f"plan {PLAN} failed 2 times", "raise execution.max_attempts")
 
 
 def test_a_plan_without_orders_is_placed_once(desk):

@@ -401,3 +401,25 @@ def test_a_refusal_that_is_cut_off_is_no_answer(server, broker, make_intent, ord
 
     assert broker.order("tp1-a") is not None
     assert isinstance(broker.submit(make_intent()), Unknown)
+
+
+def test_an_order_of_many_legs_placed_by_hand_does_not_hide_the_others(server, broker, order_row):
+    server.on(LIST, [order_row("by-hand", side="", symbol="", order_class="mleg"), order_row("tp1-b")])
+
+    assert [order.client_order_id for order in broker.orders()] == ["tp1-b"]
+
+
+def test_an_order_of_ours_that_cannot_be_read_is_not_passed_over(server, broker, order_row):
+    server.on(LIST, [order_row("tp1-a", side="")])
+
+    with pytest.raises(DependencyUnavailable):
+        broker.orders()
+
+
+@pytest.mark.parametrize("answer", [{}, 5, "none"])
+def test_positions_that_are_no_list_are_not_taken_for_none(server, broker, answer):
+    server.on("GET /v2/account", {"account_number": "SIM0001", "cash": "1", "status": "ACTIVE"})
+    server.on("GET /v2/positions", answer)
+
+    with pytest.raises(DependencyUnavailable, match="list of positions"):
+        broker.portfolio()
