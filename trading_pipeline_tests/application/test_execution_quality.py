@@ -1,7 +1,7 @@
 import math
 import statistics
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -49,6 +49,8 @@ def line(intent, state, seconds, detail="", *, number=0, mid=None, broker_second
         recorded_at=after(broker_seconds, INSIDE_WINDOW),
         order_id=order_id(intent, number),
         written_at=after(seconds),
+        account_number=ACCOUNT,
+        session=date(2026, 7, 30),
         mid=None if mid is None else Decimal(mid),
     )
 

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import product
 
@@ -37,7 +37,9 @@ def ago(seconds, now=NOW):
 def entry(state, seconds_ago=1000, name=SPY, order_id=None, detail=""):
     """Return a line that the machine wrote so long ago; by the broker's clock its step began before the open."""
     written = ago(seconds_ago, MACHINE_NOW)
-    return JournalEntry(name, "2026-07-30.1", state, detail, OPEN - timedelta(hours=1), order_id or name, written)
+    before = OPEN - timedelta(hours=1)
+    decided = date(2026, 7, 30)
+    return JournalEntry(name, f"{decided}.1", state, detail, before, order_id or name, written, "SIM0001", decided)
 
 
 def order(status, seconds_ago=1000, name=SPY, symbol="SPY"):

@@ -74,7 +74,15 @@ def order(symbol="SPY", side=Side.BUY, filled="5", quantity=None, status=OrderSt
 
 def line(state, symbol="SPY", side=Side.BUY, slice_number=0) -> JournalEntry:
     return JournalEntry(
-        order_id(symbol, side), PLAN_ID, state, "", PLACED, order_id(symbol, side, slice_number), PLACED
+        order_id(symbol, side),
+        PLAN_ID,
+        state,
+        "",
+        PLACED,
+        order_id(symbol, side, slice_number),
+        PLACED,
+        ACCOUNT,
+        SESSION,
     )
 
 

@@ -39,7 +39,7 @@ GOOD = Books(Decimal(200), {"TLT": Decimal(3), "SPY": Decimal(8)}, (order(FIRST)
 
 
 def entry(state, name=FIRST):
-    return JournalEntry(FIRST, PLAN.plan_id, state, "why", INSIDE_WINDOW, name, INSIDE_WINDOW)
+    return JournalEntry(FIRST, PLAN.plan_id, state, "why", INSIDE_WINDOW, name, INSIDE_WINDOW, ACCOUNT, PLAN.session)
 
 
 def test_a_plan_that_was_executed_once_has_nothing_wrong():
