@@ -188,7 +188,7 @@ def _executed(job: Job, venue: Venue) -> dict[str, object]:
     plans = StoredPlans(FileObjects(Path(job.home) / OBJECTS))
     try:
         if job.settles:
-            return _told(left=settle(venue, rules_of(job), venue.clock.now()))
+            return _told(left=settle(venue, rules_of(job), venue.clock.now(), job.account))
         plan = plan_in_force(plans, venue.journal, job.account, date.fromisoformat(job.session))
         return _told(left=execute(plan, venue, rules_of(job)).unresolved)
     except PipelineError as error:

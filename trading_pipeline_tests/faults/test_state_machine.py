@@ -21,6 +21,7 @@ from trading_pipeline.domain.risk.trading_state import ACTIVE, TradingMode, Trad
 from trading_pipeline.domain.sessions import close_of
 from trading_pipeline.ports import IntentState
 from trading_pipeline_tests.builders import (
+    ACCOUNT,
     FILLED,
     INSIDE_WINDOW,
     RULES,
@@ -152,7 +153,7 @@ class Trading(RuleBasedStateMachine):
         after = close_of(PLAN.execution_session) + timedelta(minutes=1)
         self.venue.clock.instant = max(self.venue.clock.instant, after)
         for _ in range(4):
-            left = settle(self.venue, REPRICING, self.venue.clock.now())
+            left = settle(self.venue, REPRICING, self.venue.clock.now(), ACCOUNT)
         assert not left, left
         assert all(entry.state.is_terminal for entry in self.venue.journal.entries(PLAN.plan_id))
 
