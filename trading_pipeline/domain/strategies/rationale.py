@@ -83,6 +83,8 @@ class Gap:
         """
         if self.is_nothing:
             return 0.0
+        if math.isnan(self.distance):
+            return math.nan
         return abs(self.distance) / self._scale
 
     @property

@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from trading_pipeline.domain.indicators import Indicator, Smoothing
 from trading_pipeline.domain.strategies.nuclear import NUCLEAR
@@ -24,6 +24,7 @@ from trading_pipeline.domain.strategies.tree import (
     group,
     if_,
     inverse_volatility,
+    mdd,
     price,
     rsi,
     sma,
@@ -202,6 +203,7 @@ def test_nothing_that_was_compared_is_no_closest_call(explained):
 
 
 @settings(deadline=None, max_examples=100)
+@example(tree=if_(mdd("A", 1) > rsi("A", 2), "A", "A"), market={symbol: [8.0] for symbol in "ABCD"})
 @given(tree=TREES, market=markets())
 def test_every_path_has_a_text_and_data_that_json_can_hold(tree, market):
     rationale = explain(tree, panel_of_market(market, tree, Smoothing.WILDER))
