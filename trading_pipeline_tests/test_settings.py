@@ -362,9 +362,9 @@ def test_an_executor_is_one_of_ours_or_named_by_module_and_attribute(executor):
 
 
 def test_a_kind_of_call_keeps_its_own_defaults_where_one_is_set(file):
-    chosen = load_settings(file("resilience:\n  trading_order: {connect_seconds: 2}\n"), {}).settings.resilience
+    chosen = load_settings(file("resilience:\n  trading_order: {connect_seconds: 1}\n"), {}).settings.resilience
 
-    assert (chosen.trading_order.connect_seconds, chosen.trading_order.answer_seconds) == (2, 6)
+    assert (chosen.trading_order.connect_seconds, chosen.trading_order.answer_seconds) == (1, 5)
     assert chosen.trading_read == Settings().resilience.trading_read
 
 

@@ -415,13 +415,6 @@ def test_a_run_that_failed_before_it_claimed_the_plan_is_followed_by_a_second_at
     assert desk.due == Placement(desk.plan, 2)
 
 
-def test_a_run_that_succeeded_with_intents_still_open_is_followed_by_a_second_attempt(desk):
-    desk.journalled(IntentState.ACKNOWLEDGED)
-    desk.attempted(dg.DagsterRunStatus.SUCCESS)
-
-    assert desk.due == Placement(desk.plan, 2)
-
-
 def test_a_run_that_died_after_its_orders_ended_is_repeated_so_that_its_fills_are_recorded(desk):
     desk.journalled(IntentState.FILLED)
     desk.attempted(dg.DagsterRunStatus.FAILURE)

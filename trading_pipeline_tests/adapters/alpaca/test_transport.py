@@ -383,7 +383,7 @@ def test_the_settings_of_each_kind_of_call_are_its_rules(keys, clock):
     assert guards[Verb.ORDER].rules == CallRules(
         RetryPolicy(attempts=1, deadline_seconds=75), 2, 4, BreakerRules(pause_seconds=9)
     )
-    assert guards[Verb.CANCEL].rules == CallRules(RetryPolicy(attempts=1, deadline_seconds=75), 3, 6)
+    assert guards[Verb.CANCEL].rules == CallRules(RetryPolicy(attempts=1, deadline_seconds=75), 2, 5)
     assert trading.health().quota.limit == 50
     assert data._policy._guards[Verb.READ].rules.breaker.window_seconds == 11
     assert data.health().quota.limit == 10_000
