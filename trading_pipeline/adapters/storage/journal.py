@@ -7,6 +7,7 @@ returns, and any number of processes on one machine may share the file.
 import os
 import sqlite3
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -102,6 +103,7 @@ class SqliteJournal:
         self._path = path
         self._machine_time = machine_time or WallClock().now
         self._idle: list[tuple[int, sqlite3.Connection]] = []
+        self._writing = threading.Lock()
         weakref.finalize(self, _close_all, self._idle)
 
     def claim(self, plan: Plan, at: datetime) -> str:
@@ -174,7 +176,8 @@ class SqliteJournal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
+        # SQLite lets those who find the file locked sleep, ever longer; the threads of one process need not.
+        with self._writing, self._connection() as connection:
             # IMMEDIATE takes the write lock before the first read: what was read still holds at the commit.
             connection.execute("BEGIN IMMEDIATE")
             try:
