@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from trading_pipeline.adapters.clocks import WallClock
@@ -67,7 +67,7 @@ class DeltaTables:
         with _named_errors(f"table {name} below {self.root} cannot be read"):
             filters = _filters(first, last)
             arrow = schema.arrow.empty_table() if table is None else table.to_pyarrow_table(filters=filters)
-        frame: pd.DataFrame = arrow.select(list(schema.columns)).to_pandas()
+        frame: pd.DataFrame = _completed(arrow, schema).select(list(schema.columns)).to_pandas()
         return frame.sort_values(list(schema.key), ignore_index=True)
 
     def replace_session(self, name: str, session: date, frame: pd.DataFrame) -> int:
@@ -120,13 +120,17 @@ class DeltaTables:
         return call_with_retries(attempt, f"writing table {schema.name}", CONFLICTS, WallClock())
 
     def _opened(self, schema: TableSchema) -> DeltaTable:
-        return DeltaTable.create(
+        table = DeltaTable.create(
             self._uri(schema.name),
             schema=schema.arrow,
             mode="ignore",
             partition_by=["year"],
             configuration=KEPT_FOR_YEARS,
         )
+        added = _columns_added(table, schema)
+        if added:
+            table.alter.add_columns(added)
+        return table
 
     def _open(self, name: str, version: int | None = None) -> DeltaTable | None:
         with _named_errors(f"table {name} below {self.root} cannot be opened"):
@@ -147,6 +151,20 @@ def _named_errors(what: str) -> Iterator[None]:
         raise WriteConflict(f"{what}: {conflict}") from conflict
     except (DeltaError, OSError) as error:
         raise InvalidInput(f"{what}: {error}; check the folder, its rights and its free space") from error
+
+
+def _columns_added(table: DeltaTable, schema: TableSchema) -> list[Field]:
+    """Return the columns that the schema has gained since the table was made."""
+    held = {field.name for field in table.schema().fields}
+    return [field for field in Schema.from_arrow(schema.arrow).fields if field.name not in held]
+
+
+def _completed(arrow: pa.Table, schema: TableSchema) -> pa.Table:
+    """Return the rows with every column of the schema: what was not known when they were written is missing."""
+    for field in schema.arrow:
+        if field.name not in arrow.column_names:
+            arrow = arrow.append_column(field, pa.nulls(len(arrow), field.type))
+    return arrow
 
 
 def _merge(table: DeltaTable, schema: TableSchema, rows: pa.Table) -> None:

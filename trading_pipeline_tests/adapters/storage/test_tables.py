@@ -1,6 +1,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -342,6 +343,7 @@ def test_conflicts_without_end_are_passing_trouble(tables, monkeypatch, impatien
 # Writes its sessions one by one, each as soon as the other process may write too.
 WRITER = """
 import sys
+from dataclasses import replace
 from datetime import date
 
 from trading_pipeline.adapters.storage.tables import DeltaTables
@@ -397,3 +399,17 @@ def test_two_processes_that_create_a_table_at_once_lose_nothing(written_by_two, 
 
     assert frame["session"].tolist() == [DAY, NEXT]
     assert list(frame.columns) == list(COLUMNS)
+
+
+def test_a_table_of_an_earlier_version_gains_its_new_column_and_keeps_its_rows(tables, monkeypatch):
+    now = table_schema("fills")
+    before = replace(now, columns={name: kind for name, kind in now.columns.items() if name != "commission"})
+    monkeypatch.setattr(tables_module, "table_schema", lambda name: before)
+    tables.upsert("fills", fills(count=1).drop(columns="commission"))
+    monkeypatch.undo()
+
+    assert tables.read("fills")["commission"].tolist() == [None]
+
+    tables.upsert("fills", fills(NEXT, count=1))
+
+    assert tables.read("fills")["commission"].tolist() == [None, Decimal(0)]
