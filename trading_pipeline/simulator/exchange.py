@@ -151,6 +151,10 @@ class Exchange:
         self._market.reach(session)
         return self._market.splits(session)
 
+    def announced_splits(self, first: date, last: date) -> Sequence[Split]:
+        """Return the splits from ``first`` to ``last``, oldest first; all that are to come have been announced."""
+        return [split for split in self._market.splits_between(first, last) if self.is_shown(split.symbol)]
+
     def assets(self, now: datetime) -> Sequence[Asset]:
         """Return every asset that is or was listed by ``now``, by symbol."""
         found = (self.asset(symbol, now) for symbol in self._market.symbols())

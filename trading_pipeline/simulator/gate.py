@@ -19,7 +19,7 @@ from trading_pipeline.simulator.broker import Broker
 
 CONTROL = "/_sim/"
 HEALTH = "/_sim/health"
-MARKET_DATA = "/v2/stocks/"
+MARKET_DATA = ("/v2/stocks/", "/v1/corporate-actions")
 WINDOW_SECONDS = 60
 # In the scope of a request: its account, whether its reply goes without rate limit, by how much its date is off.
 ACCOUNT = "trading_pipeline.account"

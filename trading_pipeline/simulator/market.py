@@ -89,6 +89,11 @@ class Market:
         """Return the splits that take effect at the start of ``session``."""
         return [split for split in self._splits if split.session == session]
 
+    def splits_between(self, first: date, last: date) -> Sequence[Split]:
+        """Return the splits that take effect from ``first`` to ``last``, oldest first, then by symbol."""
+        inside = (split for split in self._splits if first <= split.session <= last)
+        return sorted(inside, key=lambda split: (split.session, split.symbol))
+
     def split(self, split: Split) -> None:
         """Add a split to what befalls the market: prices from its session on are of the new shares."""
         self._splits += (split,)

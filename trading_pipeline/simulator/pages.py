@@ -1,11 +1,11 @@
-"""Pages of daily bars: a limit over all symbols, sorted by symbol and time, and a token to go on with."""
+"""Pages of market data: a limit over all symbols, an order, and a token to go on with."""
 
 from datetime import datetime, timedelta
 
 from trading_pipeline.simulator.exchange import Exchange
 from trading_pipeline.simulator.generated import SymbolBars
-from trading_pipeline.simulator.queries import BarsQuery, page_token
-from trading_pipeline.simulator.wire import Json, bars_json
+from trading_pipeline.simulator.queries import ActionsQuery, BarsQuery, count_token, page_token
+from trading_pipeline.simulator.wire import Json, bars_json, split_json, split_type
 
 
 def bars_page(exchange: Exchange, wanted: BarsQuery, now: datetime) -> tuple[dict[str, list[Json]], str | None]:
@@ -40,3 +40,22 @@ def _left(exchange: Exchange, symbol: str, wanted: BarsQuery, now: datetime) -> 
         last = last if wanted.ascending else min(last, seen - timedelta(days=1))
     found = exchange.bars(symbol, first, last, now, adjusted=wanted.adjusted)
     return found if wanted.ascending else found.rows(slice(None, None, -1))
+
+
+def actions_page(exchange: Exchange, wanted: ActionsQuery) -> tuple[dict[str, list[Json]], str | None]:
+    """Return the corporate actions of one page by their kind, in the plural, and the token of the next page or None.
+
+    Splits are the only ones that there are.
+    """
+    splits = [
+        split
+        for split in exchange.announced_splits(wanted.first, wanted.last)
+        if (not wanted.symbols or split.symbol in wanted.symbols)
+        and (not wanted.types or split_type(split) in wanted.types)
+    ]
+    ordered = splits if wanted.ascending else splits[::-1]
+    end = wanted.skip + wanted.limit
+    page: dict[str, list[Json]] = {}
+    for split in ordered[wanted.skip : end]:
+        page.setdefault(f"{split_type(split)}s", []).append(split_json(split))
+    return page, count_token(end) if end < len(ordered) else None

@@ -25,6 +25,8 @@ MOST_ORDERS = 500
 MOST_ACTIVITIES = 100
 MOST_BARS = 10_000
 DEFAULT_BARS = 1_000
+MOST_ACTIONS = 1_000
+DEFAULT_ACTIONS = 100
 TIMEFRAMES = frozenset({"1Day", "1D"})
 ADJUSTMENTS = frozenset({"raw", "split", "dividend", "spin-off", "all"})
 DAILY = "D"
@@ -49,6 +51,19 @@ class BarsQuery:
     limit: int
     ascending: bool
     resume: tuple[str, date] | None
+
+
+@dataclass(frozen=True)
+class ActionsQuery:
+    """Which corporate actions are wanted: empty symbols or types mean any; ``skip`` were on earlier pages."""
+
+    symbols: frozenset[str]
+    types: frozenset[str]
+    first: date
+    last: date
+    limit: int
+    skip: int
+    ascending: bool
 
 
 def read_order_filter(query: Query) -> OrderFilter:
@@ -149,6 +164,43 @@ def read_bars_query(query: Query, now: datetime) -> BarsQuery:
         ascending=ascending,
         resume=_read_token(query["page_token"]) if query.get("page_token") else None,
     )
+
+
+def read_actions_query(query: Query, now: datetime) -> ActionsQuery:
+    """Read the query of corporate actions; without dates it asks for the current day.
+
+    Raises:
+        Refusal: 400 for anything that cannot be read.
+    """
+    today = now.astimezone(NEW_YORK).date()
+    try:
+        start, end = _instant(query, "start"), _instant(query, "end")
+        return ActionsQuery(
+            symbols=frozenset(read_symbols(query)) if query.get("symbols") else frozenset(),
+            types=frozenset(filter(None, query.get("types", "").split(","))),
+            first=start.astimezone(NEW_YORK).date() if start else today,
+            last=end.astimezone(NEW_YORK).date() if end else today,
+            limit=_count(query, "limit", DEFAULT_ACTIONS, MOST_ACTIONS),
+            skip=_read_count_token(query.get("page_token", "")),
+            ascending=_choice(query, "sort", ("asc", "desc")) == "asc",
+        )
+    except Refusal as refusal:
+        raise bad_data_request(str(refusal)) from None
+
+
+def count_token(skip: int) -> str:
+    """Return the token that resumes after so many rows."""
+    return base64.b64encode(str(skip).encode()).decode()
+
+
+def _read_count_token(token: str) -> int:
+    try:
+        text = base64.b64decode(token, validate=True).decode() or "0"
+    except ValueError:
+        text = ""
+    if not text.isdecimal():
+        raise bad_data_request(f"invalid page_token: {token}")
+    return int(text)
 
 
 def page_token(symbol: str, session: date) -> str:

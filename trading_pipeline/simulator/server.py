@@ -28,8 +28,9 @@ from trading_pipeline.simulator.exchange import Exchange, Quote
 from trading_pipeline.simulator.fault_rules import FaultTable
 from trading_pipeline.simulator.faults import BEHAVIOUR, Faults
 from trading_pipeline.simulator.gate import ACCOUNT, Account, Credentials, Gate
-from trading_pipeline.simulator.pages import bars_page
+from trading_pipeline.simulator.pages import actions_page, bars_page
 from trading_pipeline.simulator.queries import (
+    read_actions_query,
     read_activity_filter,
     read_bars_query,
     read_calendar_range,
@@ -250,6 +251,7 @@ class _Data:
             Route("/v2/stocks/bars/latest", self.latest_bars),
             Route("/v2/stocks/quotes/latest", self.latest_quotes),
             Route("/v2/stocks/trades/latest", self.latest_trades),
+            Route("/v1/corporate-actions", self.corporate_actions),
         ]
 
     async def bars(self, request: Request) -> Response:
@@ -272,6 +274,10 @@ class _Data:
 
     async def latest_trades(self, request: Request) -> Response:
         return JSONResponse({"trades": {symbol: trade_json(quote) for symbol, quote in self._quotes(request)}})
+
+    async def corporate_actions(self, request: Request) -> Response:
+        actions, token = actions_page(self._exchange, read_actions_query(request.query_params, self._clock.now()))
+        return JSONResponse({"corporate_actions": actions, "next_page_token": token})
 
     def _quotes(self, request: Request) -> Iterator[tuple[str, Quote]]:
         now = self._clock.now()

@@ -2,9 +2,11 @@
 
 import functools
 import json
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,14 @@ from trading_pipeline.simulator.generated import SymbolBars
 from trading_pipeline.simulator.ledger import AccountView, PositionView
 from trading_pipeline.simulator.records import EXECUTION_KIND, Execution, Movement, Order, Side
 from trading_pipeline.simulator.refusals import plain
+from trading_pipeline.simulator.universe import Split
 
 Json = dict[str, Any]
 
 RATIO_PLACES = Decimal("0.000001")
 PRICE_PLACES = Decimal("0.000001")
+LARGEST_OLD_RATE = 1_000
+_ACTION_IDS = uuid.uuid5(uuid.NAMESPACE_URL, "trading-pipeline/simulated-corporate-actions")
 
 
 def utc_text(instant: datetime) -> str:
@@ -275,6 +280,28 @@ def quote_json(quote: Quote) -> Mapping[str, object]:
 def trade_json(quote: Quote) -> Mapping[str, object]:
     """Return the last trade."""
     return {"t": utc_text(quote.at), "x": "V", "p": float(quote.last), "s": 100, "c": ["@"], "i": 1, "z": "B"}
+
+
+def split_type(split: Split) -> str:
+    """Return the type of corporate action that a split is."""
+    return "forward_split" if split.ratio > 1 else "reverse_split"
+
+
+def split_json(split: Split) -> Json:
+    """Return a split as a corporate action; it is processed on the day on which it takes effect."""
+    day, rate = split.session.isoformat(), Fraction(split.ratio).limit_denominator(LARGEST_OLD_RATE)
+    kept, new = f"{split.symbol}.SIM", f"{split.symbol}.NEW"
+    cusips = {"cusip": kept} if split.ratio > 1 else {"old_cusip": kept, "new_cusip": new}
+    return {
+        "id": str(uuid.uuid5(_ACTION_IDS, f"{split.symbol} {day}")),
+        "symbol": split.symbol,
+        **cusips,
+        "new_rate": rate.numerator,
+        "old_rate": rate.denominator,
+        "ex_date": day,
+        "process_date": day,
+        "record_date": day,
+    }
 
 
 def _utc_or_none(instant: datetime | None) -> str | None:

@@ -8,8 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from alpaca.data.historical.corporate_actions import CorporateActionsClient
 from alpaca.data.models import Bar, BarSet, Quote, Trade
+from alpaca.data.models.corporate_actions import ForwardSplit, ReverseSplit
 from alpaca.data.requests import (
+    CorporateActionsRequest,
     StockBarsRequest,
     StockLatestBarRequest,
     StockLatestQuoteRequest,
@@ -78,7 +81,6 @@ NOT_SIMULATED: Mapping[str, str] = {
     "GET /v2/stocks/snapshots": "quotes and bars are asked for one by one",
     "GET /v2/stocks/trades": "there is one trade at the open and one at the close",
     "GET /v2/stocks/quotes": "there is one quote at a time",
-    "GET /v1/corporate-actions": "bars come adjusted",
     "GET /v2/watchlists": "lists of people",
 }
 
@@ -166,6 +168,39 @@ def test_the_data_client_reads_bars(served):
     assert isinstance(bars, BarSet)
     assert set(bars.data) == {"SPY", "TLT"}
     assert {type(bar) for bar in bars["SPY"]} == {Bar}
+
+
+def test_the_client_reads_corporate_actions(simulator):
+    simulator.control.split("SPY", date(2026, 7, 28), Decimal(2))
+    simulator.control.split("UVXY", date(2026, 7, 29), Decimal("0.1"))
+    client = CorporateActionsClient(*simulator.keys, url_override=simulator.url)
+    client._session.trust_env = False
+
+    found = client.get_corporate_actions(CorporateActionsRequest(start=date(2026, 7, 1), end=date(2026, 7, 31))).data
+
+    forward, reverse = found["forward_splits"][0], found["reverse_splits"][0]
+    assert (type(forward), type(reverse)) == (ForwardSplit, ReverseSplit)
+    assert (forward.symbol, forward.new_rate, forward.old_rate) == ("SPY", 2, 1)
+    assert (reverse.symbol, reverse.new_rate, reverse.old_rate) == ("UVXY", 1, 10)
+    assert (forward.ex_date, reverse.ex_date) == (date(2026, 7, 28), date(2026, 7, 29))
+
+
+def test_corporate_actions_are_valid_by_the_specification(simulator, specifications):
+    specification = specifications["market-data"]
+    for symbol, ratio in (("SPY", Decimal(2)), ("UVXY", Decimal("0.1")), ("TLT", Decimal("1.5"))):
+        simulator.control.split(symbol, date(2026, 7, 28), ratio)
+
+    reply = simulator.get("/v1/corporate-actions", start="2026-07-01", end="2026-07-31")
+
+    schema = specification.reply("get", "/v1/corporate-actions", "200")
+    assert {kind: len(rows) for kind, rows in reply["corporate_actions"].items()} == {
+        "forward_splits": 2,
+        "reverse_splits": 1,
+    }
+    assert specification.errors(schema, reply) == []
+    for kind, rows in reply["corporate_actions"].items():
+        known = specification.component(kind.removesuffix("s"))["properties"].keys()
+        assert all(row.keys() <= known for row in rows)
 
 
 def test_the_client_writes_orders_and_reads_the_replies(trading_day):

@@ -1,5 +1,6 @@
 import json
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,85 @@ def test_a_wrong_question_is_refused_without_a_code(quiet_day, extra, message):
     assert (reply.status_code, reply.json()) == (400, {"message": message})
 
 
+def actions(served, **query):
+    reply = served.get("/v1/corporate-actions", **{"start": "2025-01-01", "end": "2027-12-31", **query})
+    told = {row["symbol"]: kind for kind, rows in reply["corporate_actions"].items() for row in rows}
+    return told, reply["next_page_token"]
+
+
+@pytest.fixture
+def three_splits(simulator):
+    simulator.control.split("UVXY", date(2026, 8, 3), Decimal("0.1"))
+    simulator.control.split("SPY", date(2026, 7, 28), Decimal("1.5"))
+    return simulator
+
+
+def test_a_split_is_announced_as_soon_as_it_is_scheduled_and_stays_known(three_splits):
+    told = {"TQQQ": "forward_splits", "SPY": "forward_splits", "UVXY": "reverse_splits"}
+    before = actions(three_splits)[0]
+    three_splits.control.set_clock(datetime.fromisoformat("2026-08-04T12:00-04:00"))
+
+    assert before == actions(three_splits)[0] == told
+
+
+def test_rates_are_whole_numbers(three_splits):
+    reply = three_splits.get("/v1/corporate-actions", start="2026-07-01", end="2026-08-31")["corporate_actions"]
+
+    rows = [*reply["forward_splits"], *reply["reverse_splits"]]
+    assert [(row["symbol"], row["new_rate"], row["old_rate"]) for row in rows] == [("SPY", 3, 2), ("UVXY", 1, 10)]
+
+
+@pytest.mark.parametrize(
+    ("query", "symbols"),
+    [
+        ({"symbols": "SPY,TLT"}, ["SPY"]),
+        ({"types": "reverse_split,spin_off"}, ["UVXY"]),
+        ({"start": "2026-07-28", "end": "2026-07-28"}, ["SPY"]),
+        ({"start": "2026-07-29", "end": "2026-08-02"}, []),
+    ],
+)
+def test_corporate_actions_are_chosen_by_symbol_type_and_day(three_splits, query, symbols):
+    assert list(actions(three_splits, **query)[0]) == symbols
+
+
+def test_without_days_the_corporate_actions_of_the_current_day_are_meant(three_splits):
+    three_splits.control.set_clock(datetime.fromisoformat("2026-07-28T08:00-04:00"))
+
+    reply = three_splits.get("/v1/corporate-actions")
+
+    assert [row["symbol"] for row in reply["corporate_actions"]["forward_splits"]] == ["SPY"]
+
+
+@pytest.mark.parametrize(("sort", "ordered"), [("asc", ["TQQQ", "SPY", "UVXY"]), ("desc", ["UVXY", "SPY", "TQQQ"])])
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_pages_give_every_corporate_action_once_and_in_order(three_splits, sort, ordered, limit):
+    seen, token = [], None
+    while True:
+        found, token = actions(three_splits, sort=sort, limit=limit, **({"page_token": token} if token else {}))
+        seen += found
+        if token is None:
+            break
+
+    assert seen == ordered
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"limit": "0"}, {"limit": "1001"}, {"sort": "up"}, {"start": "soon"}, {"page_token": "?"}, {"symbols": "?"}],
+)
+def test_a_wrong_question_for_corporate_actions_is_refused_without_a_code(quiet_day, query):
+    reply = quiet_day.request("GET", "/v1/corporate-actions", params=query)
+
+    assert reply.status_code == 400
+    assert reply.json().keys() == {"message"}
+
+
+def test_a_symbol_that_market_data_does_not_know_has_no_corporate_actions(three_splits):
+    three_splits.control.set_symbol("SPY", missing=True)
+
+    assert "SPY" not in actions(three_splits)[0]
+
+
 def test_quotes_lie_around_the_open_during_a_session_and_around_the_close_after_it(simulator):
     simulator.control.set_clock(datetime.fromisoformat("2026-07-27T09:30-04:00"))
     during = simulator.data.get_stock_latest_quote(StockLatestQuoteRequest(symbol_or_symbols="SPY"))["SPY"]
@@ -204,3 +284,10 @@ def test_real_bars_are_served_unchanged(start_serving, tmp_path, samples):
         bars = served.data.get_stock_bars(daily("SPY", start, adjustment=Adjustment.ALL))["SPY"]
 
     assert [bar.close for bar in bars] == expected["close"].astype(float).tolist()
+
+
+def test_too_many_questions_for_corporate_actions_are_refused_as_market_data_does(tmp_path, start_serving):
+    with start_serving(tmp_path, rate_limit=0) as served:
+        reply = served.request("GET", "/v1/corporate-actions")
+
+    assert (reply.status_code, reply.json()) == (429, {"message": "too many requests."})

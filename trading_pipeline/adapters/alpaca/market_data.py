@@ -1,11 +1,12 @@
-"""Daily bars and quotes from Alpaca."""
+"""Daily bars, quotes, trades and corporate actions from Alpaca."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from itertools import chain
-from math import ceil
+from math import ceil, isfinite
 
 import pandas as pd
 
@@ -14,10 +15,14 @@ from trading_pipeline.adapters.alpaca.translation import BarRow
 from trading_pipeline.adapters.alpaca.transport import Api
 from trading_pipeline.domain.bars import KEY, as_close_only, canonical_bars
 from trading_pipeline.domain.errors import DependencyUnavailable, InvalidBars, InvalidInput
+from trading_pipeline.domain.risk.corporate_actions import CorporateAction
+from trading_pipeline.domain.risk.trading_pauses import Trade
 from trading_pipeline.domain.sessions import last_completed_session, midnight_utc, sessions_between
 from trading_pipeline.ports import Clock, Quote
 
 BARS_A_PAGE = 10_000
+ACTIONS_A_PAGE = 1_000
+ACTIONS_VERSION = "v1"
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class MarketDataOptions:
 
     Attributes:
         bars_feed: source of bars: ``sip`` (the whole tape) or ``iex`` (one venue, 2 to 3 % of the volume).
-        quotes_feed: source of quotes; the free plan has ``iex`` only.
+        quotes_feed: source of quotes and trades; the free plan has ``iex`` only.
         bars_delay_minutes: the newest minutes that are not asked for; the free plan refuses the tape's last 15.
         most_chains: requests in flight at once; page tokens are serial inside each.
         symbols_a_request: symbols named in one request, so that its URL stays short enough for any proxy.
@@ -49,7 +54,7 @@ class _Span:
 
 
 class AlpacaMarketData:
-    """Daily bars adjusted for splits and dividends, and the latest quotes.
+    """Daily bars adjusted for splits and dividends, the latest quotes and trades, and corporate actions.
 
     Completed bars are remembered for the life of the object, by symbol and
     range, so that one run asks each question once. A later object may find
@@ -103,6 +108,61 @@ class AlpacaMarketData:
             parameters = {"symbols": ",".join(group), "feed": self._options.quotes_feed}
             found |= translation.quotes(self._data.get("/stocks/quotes/latest", parameters))
         return found
+
+    def latest_trades(self, symbols: Sequence[str]) -> Mapping[str, Trade]:
+        """Return the latest trade of each symbol that has one.
+
+        Raises:
+            TransientError: no usable answer inside the deadline.
+            PermanentError: the request was refused.
+        """
+        found: dict[str, Trade] = {}
+        for group in _groups(sorted(set(symbols)), self._options.symbols_a_request):
+            parameters = {"symbols": ",".join(group), "feed": self._options.quotes_feed}
+            found |= translation.latest_trades(self._data.get("/stocks/trades/latest", parameters))
+        return found
+
+    def corporate_actions(self, symbols: Sequence[str], first: date, last: date) -> Sequence[CorporateAction]:
+        """Return what was announced of the shares of ``symbols`` and is processed from ``first`` to ``last``.
+
+        Alpaca does not promise to know of an action before it takes effect.
+
+        Raises:
+            TransientError: no usable answer inside the deadline.
+            PermanentError: the request was refused.
+        """
+        span: dict[str, str | int] = {"start": first.isoformat(), "end": last.isoformat(), "limit": ACTIONS_A_PAGE}
+        found: list[CorporateAction] = []
+        for group in _groups(sorted(set(symbols)), self._options.symbols_a_request):
+            found += self._announced({**span, "symbols": ",".join(group)})
+        return found
+
+    def unadjusted_closes(self, symbols: Sequence[str], session: date) -> Mapping[str, Decimal]:
+        """Return the close of a completed session in dollars a share, as it was traded, of each symbol that has one.
+
+        Raises:
+            TransientError: no usable answer inside the deadline.
+            PermanentError: the request was refused.
+            InvalidBars: a bar cannot be read.
+        """
+        parameters = {**self._bars_parameters(_Span(session, session), self._clock.now()), "adjustment": "raw"}
+        groups = _groups(sorted(set(symbols)), self._options.symbols_a_request)
+        rows = chain.from_iterable(self._chain(group, parameters) for group in groups)
+        return {row.symbol: Decimal(str(row.close)) for row in rows if row.session == session and isfinite(row.close)}
+
+    def _announced(self, parameters: Mapping[str, str | int]) -> list[CorporateAction]:
+        """Follow the page tokens of one request for corporate actions to their end."""
+        found: list[CorporateAction] = []
+        seen: set[str] = set()
+        page = dict(parameters)
+        while True:
+            answer = self._data.get("/corporate-actions", page, version=ACTIONS_VERSION)
+            actions, token = translation.corporate_actions(answer)
+            found += actions
+            if not token:
+                return found
+            _require_new(token, seen, "corporate actions")
+            page["page_token"] = token
 
     def _not_remembered(self, symbols: Iterable[str], span: _Span) -> list[str]:
         return [
@@ -164,12 +224,16 @@ class AlpacaMarketData:
             rows += found
             if not token:
                 return rows
-            if token in seen:
-                raise DependencyUnavailable(
-                    f"Alpaca named page {token!r} of bars twice in {len(seen)} pages: it would never end; try later"
-                )
-            seen.add(token)
+            _require_new(token, seen, "bars")
             page["page_token"] = token
+
+
+def _require_new(token: str, seen: set[str], what: str) -> None:
+    if token in seen:
+        raise DependencyUnavailable(
+            f"Alpaca named page {token!r} of {what} twice in {len(seen)} pages: it would never end; try later"
+        )
+    seen.add(token)
 
 
 def _groups(symbols: Sequence[str], size: int) -> list[Sequence[str]]:

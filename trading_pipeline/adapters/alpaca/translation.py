@@ -18,6 +18,8 @@ from trading_pipeline.domain.errors import DependencyUnavailable, InvalidBars
 from trading_pipeline.domain.fills import Fill
 from trading_pipeline.domain.orders import ORDER_ID_PREFIX, BrokerOrder, OrderIntent, OrderStatus, Side
 from trading_pipeline.domain.portfolio import Portfolio, Position
+from trading_pipeline.domain.risk.corporate_actions import ActionKind, CorporateAction
+from trading_pipeline.domain.risk.trading_pauses import Trade
 from trading_pipeline.domain.sessions import NEW_YORK
 from trading_pipeline.ports import Asset, CashMovement, Quote
 
@@ -27,6 +29,9 @@ EXECUTION = "FILL"
 _BLOCKING_FLAGS = ("trading_blocked", "account_blocked", "trade_suspended_by_user")
 _TOLD_OF_MOVEMENTS = ("activity_sub_type", "symbol", "description")
 _STATUSES = {status.value: status for status in OrderStatus}
+_ACTION_KINDS = {kind.value: kind for kind in ActionKind}
+_ACTION_SYMBOLS = ("symbol", "source_symbol", "acquiree_symbol", "old_symbol", "new_symbol")
+_ACTION_DAYS = ("ex_date", "effective_date", "process_date")
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
 
 
@@ -260,6 +265,38 @@ def quotes(answer: Row) -> dict[str, Quote]:
 
 def _quote(symbol: str, row: Row) -> Quote:
     return Quote(symbol, bid=decimal(row["bp"]), ask=decimal(row["ap"]), at=instant(row["t"]))
+
+
+def latest_trades(answer: Row) -> dict[str, Trade]:
+    """Return the latest trades by symbol; a symbol without one is absent."""
+    with _reading("latest trades"):
+        return {
+            symbol: Trade(symbol, decimal(row["p"]), instant(row["t"]))
+            for symbol, row in (answer["trades"] or {}).items()
+            if row
+        }
+
+
+def corporate_actions(answer: Row) -> tuple[list[CorporateAction], str | None]:
+    """Return the announcements of one page, and the token of the next one or None.
+
+    A kind that we do not know is UNRECOGNISED. The shares of an acquirer stay as they are: it is left out.
+    """
+    with _reading("page of corporate actions"):
+        by_kind: Mapping[str, Sequence[Row]] = dict(answer["corporate_actions"])
+        token = answer.get("next_page_token")
+        rows = [(name, row) for name, rows in by_kind.items() for row in rows]
+    return [_corporate_action(name, row) for name, row in rows], token
+
+
+def _corporate_action(kinds: str, row: Row) -> CorporateAction:
+    with _reading("corporate action", row, "id"):
+        symbols = tuple(dict.fromkeys(row[name] for name in _ACTION_SYMBOLS if row.get(name)))
+        day = next((name for name in _ACTION_DAYS if row.get(name)), _ACTION_DAYS[-1])
+        kind = _ACTION_KINDS.get(kinds.removesuffix("s"), ActionKind.UNRECOGNISED)
+        if not symbols:
+            raise KeyError("symbol")
+        return CorporateAction(row["id"], kind, symbols, date.fromisoformat(row[day]))
 
 
 class BarRow(NamedTuple):

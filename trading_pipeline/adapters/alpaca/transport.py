@@ -29,6 +29,7 @@ T = TypeVar("T")
 PAPER_URL = "https://paper-api.alpaca.markets"
 DATA_URL = "https://data.alpaca.markets"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+VERSION = "v2"
 _PURPOSES = {
     Verb.READ: "reading from Alpaca",
     Verb.ORDER: "placing an order at Alpaca",
@@ -151,14 +152,17 @@ class Api:
         """Return what became of the calls so far: breakers, counts, the latest failures, and what the quota leaves."""
         return self._policy.snapshot()
 
-    def get(self, path: str, parameters: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401 - JSON
-        """Return the JSON at ``path`` (without its version), asking again where that may help.
+    def get(self, path: str, parameters: Mapping[str, str | int] | None = None, *, version: str = VERSION) -> Any:  # noqa: ANN401 - JSON
+        """Return the JSON at ``path`` of that version of the API, asking again where that may help.
 
         Raises:
             TransientError: no usable answer within the policy, or none asked for since the last ones failed.
             PermanentError: Alpaca refused.
         """
-        return self._answer(Verb.READ, "GET", path, lambda client: client.get(path, dict(parameters or {})))
+        request = self._described("GET", path, version)
+        return self._answer(
+            Verb.READ, request, lambda client: client.get(path, dict(parameters or {}), api_version=version)
+        )
 
     def post(self, path: str, body: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
         """Send ``body`` exactly once and return the JSON that answers it.
@@ -168,16 +172,15 @@ class Api:
             TransientError: no usable answer; the request may or may not have been carried out.
             PermanentError: Alpaca refused.
         """
-        return self._answer(Verb.ORDER, "POST", path, lambda client: client.post(path, dict(body)))
+        request = self._described("POST", path)
+        return self._answer(Verb.ORDER, request, lambda client: client.post(path, dict(body)))
 
     def delete(self, path: str) -> None:
         """Ask exactly once for ``path`` to be deleted; raises as :meth:`post`, but never for a breaker."""
         request = self._described("DELETE", path)
         self._send(Verb.CANCEL, lambda client: classified(request, lambda: client.delete(path)))
 
-    def _answer(self, verb: Verb, method: str, path: str, call: Callable[["RESTClient"], Any]) -> Any:  # noqa: ANN401
-        request = self._described(method, path)
-
+    def _answer(self, verb: Verb, request: str, call: Callable[["RESTClient"], Any]) -> Any:  # noqa: ANN401
         def ask(client: "RESTClient") -> Any:  # noqa: ANN401 - JSON
             answer = classified(request, lambda: call(client))
             if answer is None:
@@ -203,8 +206,8 @@ class Api:
         line: _Line = self._of_thread.line
         return line
 
-    def _described(self, method: str, path: str) -> str:
-        return f"{method} {self._base_url}/v2{path}"
+    def _described(self, method: str, path: str, version: str = VERSION) -> str:
+        return f"{method} {self._base_url}/{version}{path}"
 
 
 def trading_api(keys: Keys, connection: Connection, clock: Clock | None = None, metrics: Metrics | None = None) -> Api:

@@ -1,4 +1,6 @@
+import json
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -12,10 +14,14 @@ from trading_pipeline.domain.errors import (
     RequestRefused,
     Unauthorized,
 )
+from trading_pipeline.domain.risk.corporate_actions import ActionKind, CorporateAction
+from trading_pipeline.domain.risk.trading_pauses import Trade
 from trading_pipeline.domain.sessions import NEW_YORK, sessions_between
 
 ROUTE = "GET /v2/stocks/bars"
 QUOTES = "GET /v2/stocks/quotes/latest"
+TRADES = "GET /v2/stocks/trades/latest"
+ACTIONS = "GET /v1/corporate-actions"
 MONDAY, FRIDAY = date(2026, 7, 27), date(2026, 7, 31)
 
 
@@ -269,3 +275,146 @@ def test_quotes_are_asked_for_in_groups(server, data, clock):
         {"symbols": "A,B", "feed": "iex"},
         {"symbols": "C", "feed": "iex"},
     ]
+
+
+def test_latest_trades_are_asked_for_in_groups(server, data, clock):
+    trade = {"t": "2026-07-31T14:02:09.722539521Z", "p": 161.2958, "s": 100, "x": "V"}
+    server.on(TRADES, {"trades": {"A": trade}}).on(TRADES, {"trades": {"C": None}})
+
+    trades = AlpacaMarketData(data, clock, MarketDataOptions(symbols_a_request=2)).latest_trades(["C", "B", "A"])
+
+    assert trades == {"A": Trade("A", Decimal("161.2958"), datetime(2026, 7, 31, 14, 2, 9, 722539, UTC))}
+    assert [request.query for request in server.received] == [
+        {"symbols": "A,B", "feed": "iex"},
+        {"symbols": "C", "feed": "iex"},
+    ]
+
+
+@pytest.mark.parametrize("row", [{"p": "dear", "t": "2026-07-31T14:02:43Z"}, {"p": 1.0, "t": "noon"}, {"p": 1.0}])
+def test_trades_that_cannot_be_read_are_no_answer(server, market, row):
+    server.on(TRADES, {"trades": {"SPY": row}})
+
+    with pytest.raises(DependencyUnavailable, match="latest trades cannot be read"):
+        market.latest_trades(["SPY"])
+
+
+def split(symbol="TQQQ", **changes):
+    return {"id": "1", "symbol": symbol, "ex_date": "2026-07-27", "process_date": "2026-07-28"} | changes
+
+
+def announced(token=None, **by_kind):
+    return {"corporate_actions": by_kind, "next_page_token": token}
+
+
+def test_corporate_actions_are_asked_for_under_their_own_version(server, market):
+    server.on(ACTIONS, announced(forward_splits=[split()]))
+
+    found = market.corporate_actions(["TQQQ", "SPY"], MONDAY, FRIDAY)
+
+    assert found == [CorporateAction("1", ActionKind.FORWARD_SPLIT, ("TQQQ",), MONDAY)]
+    assert server.received[0].query == {
+        "symbols": "SPY,TQQQ",
+        "start": "2026-07-27",
+        "end": "2026-07-31",
+        "limit": "1000",
+    }
+
+
+def test_pages_of_corporate_actions_are_followed_to_the_last_and_in_groups(server, data, clock):
+    server.on(ACTIONS, announced("a", forward_splits=[split("A")])).on(ACTIONS, announced(spin_offs=[split("B")]))
+    server.on(ACTIONS, announced())
+
+    market = AlpacaMarketData(data, clock, MarketDataOptions(symbols_a_request=2))
+    found = market.corporate_actions(["A", "B", "C"], MONDAY, FRIDAY)
+
+    assert [action.symbols for action in found] == [("A",), ("B",)]
+    asked = [(request.query["symbols"], request.query.get("page_token")) for request in server.received]
+    assert asked == [("A,B", None), ("A,B", "a"), ("C", None)]
+
+
+def test_a_page_of_corporate_actions_that_comes_again_ends_the_reading(server, market):
+    server.on(ACTIONS, announced("a"))
+
+    with pytest.raises(DependencyUnavailable, match="page 'a' of corporate actions twice"):
+        market.corporate_actions(["SPY"], MONDAY, FRIDAY)
+
+
+def test_recorded_corporate_actions_of_every_kind_are_read(server, market, samples):
+    recorded = [
+        json.loads((samples / f"corporate_actions__get_corporate_actions{part}.json").read_text())
+        for part in ("", "_1")
+    ]
+    server.on(ACTIONS, recorded[0]).on(ACTIONS, recorded[1])
+
+    found = market.corporate_actions(["SPY"], MONDAY, FRIDAY)
+
+    told = {action.kind: (action.symbols, action.effective.isoformat()) for action in found[:-1]}
+    assert told == {
+        ActionKind.REVERSE_SPLIT: (("MNTS",), "2023-08-24"),
+        ActionKind.FORWARD_SPLIT: (("SRE",), "2023-08-22"),
+        ActionKind.UNIT_SPLIT: (("TPBAU", "LVRO"), "2023-03-01"),
+        ActionKind.STOCK_DIVIDEND: (("MSBC",), "2023-05-19"),
+        ActionKind.CASH_DIVIDEND: (("FCF",), "2023-05-04"),
+        ActionKind.SPIN_OFF: (("JUPW", "SRM"), "2023-08-15"),
+        ActionKind.CASH_MERGER: (("GLOP",), "2023-07-17"),
+        ActionKind.STOCK_MERGER: (("LSI",), "2023-07-20"),
+        ActionKind.STOCK_AND_CASH_MERGER: (("MLVF",), "2023-07-18"),
+        ActionKind.REDEMPTION: (("ORPHY",), "2023-06-13"),
+        ActionKind.NAME_CHANGE: (("BSAQ", "VFS"), "2023-08-15"),
+        ActionKind.WORTHLESS_REMOVAL: (("ATNXQ",), "2023-10-11"),
+        ActionKind.RIGHTS_DISTRIBUTION: (("IFN", "IFN.RTWI"), "2024-04-17"),
+    }
+    assert found[-1].symbols == ("ZMTBY",)
+
+
+def test_an_action_of_a_kind_that_was_added_since_is_unrecognised_and_blocks(server, market):
+    server.on(ACTIONS, announced(tokenizations=[split()]))
+
+    found = market.corporate_actions(["TQQQ"], MONDAY, FRIDAY)
+
+    assert [(action.kind, action.kind.blocks) for action in found] == [(ActionKind.UNRECOGNISED, True)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"corporate_actions": [split()]},
+        {"next_page_token": None},
+        announced(forward_splits=[{"id": "1", "ex_date": "2026-07-27"}]),
+        announced(forward_splits=[{"id": "1", "symbol": "SPY"}]),
+        announced(forward_splits=[split(ex_date="soon")]),
+        announced(forward_splits=["SPY"]),
+    ],
+)
+def test_corporate_actions_that_cannot_be_read_are_no_answer(server, market, answer):
+    server.on(ACTIONS, answer)
+
+    with pytest.raises(DependencyUnavailable, match=r"corporate action.* cannot be read"):
+        market.corporate_actions(["SPY"], MONDAY, FRIDAY)
+
+
+def test_closes_as_traded_are_asked_for_raw_and_of_one_session(server, market, clock):
+    clock.instant = datetime(2026, 8, 15, tzinfo=UTC)
+    server.on(ROUTE, page("a", SPY=[bar(date(2026, 7, 30)), bar(FRIDAY, 600.55)], TLT=[bar(FRIDAY, c=None)]))
+    server.on(ROUTE, page(GLD=[bar(FRIDAY, 50.0)]))
+
+    assert market.unadjusted_closes(["SPY", "TLT", "GLD", "GONE"], FRIDAY) == {
+        "SPY": Decimal("600.55"),
+        "GLD": Decimal("50.0"),
+    }
+    query = server.received[0].query
+    assert (query["adjustment"], query["start"], query["end"]) == (
+        "raw",
+        "2026-07-31T00:00:00+00:00",
+        "2026-08-01T00:00:00+00:00",
+    )
+
+
+def test_closes_as_traded_leave_the_remembered_bars_alone(server, market):
+    server.on(ROUTE, page(SPY=[bar(FRIDAY, 300.0)])).on(ROUTE, page(SPY=[bar(FRIDAY, 600.0)]))
+
+    market.daily_bars(["SPY"], FRIDAY, FRIDAY)
+    traded = market.unadjusted_closes(["SPY"], FRIDAY)
+
+    assert traded == {"SPY": Decimal("600.0")}
+    assert market.daily_bars(["SPY"], FRIDAY, FRIDAY)["close"].tolist() == [300.0]
