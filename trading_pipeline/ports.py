@@ -1,6 +1,7 @@
 """The few protocols between the steps of the pipeline and the world; six methods each at most."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from trading_pipeline.domain.fills import Fill
 from trading_pipeline.domain.orders import BrokerOrder, OrderIntent, OrderResult, Plan
 from trading_pipeline.domain.portfolio import Portfolio
+from trading_pipeline.domain.risk.corporate_actions import CorporateAction
+from trading_pipeline.domain.risk.trading_pauses import Trade
 from trading_pipeline.domain.risk.trading_state import TradingState
 
 if TYPE_CHECKING:
@@ -59,6 +62,30 @@ class MarketData(Protocol):
 
     def quotes(self, symbols: Sequence[str]) -> Mapping[str, Quote]:
         """Return the latest quote of each symbol that has one."""
+        ...
+
+
+class MarketEvents(Protocol):
+    """What befalls symbols: that they trade or stop, split, merge or change their names."""
+
+    def latest_trades(self, symbols: Sequence[str]) -> Mapping[str, Trade]:
+        """Return the latest trade of each symbol that has one."""
+        ...
+
+    def corporate_actions(self, symbols: Sequence[str], first: date, last: date) -> Sequence[CorporateAction]:
+        """Return what was announced of the shares of ``symbols`` and is processed from ``first`` to ``last``."""
+        ...
+
+    def unadjusted_closes(self, symbols: Sequence[str], session: date) -> Mapping[str, Decimal]:
+        """Return the close of a completed session in dollars a share, as it was traded, of each symbol that has one."""
+        ...
+
+
+class AssetDirectory(Protocol):
+    """What may be done with symbols."""
+
+    def assets(self, symbols: Sequence[str]) -> Mapping[str, Asset]:
+        """Return what the broker knows of each symbol; one that it does not know is absent."""
         ...
 
 
@@ -144,6 +171,10 @@ class PlanStore(Protocol):
         """Return the hypothetical plans of a session, oldest version first."""
         ...
 
+    def liquidations(self, account_number: str, session: date) -> Sequence[Plan]:
+        """Return the plans of a session that get out of positions in an emergency, oldest first."""
+        ...
+
 
 class IntentState(StrEnum):
     """Where an intent stands in our own journal.
@@ -227,12 +258,13 @@ class OrderJournal(Protocol):
     def claim(self, plan: Plan, at: datetime) -> str:
         """Journal every intent of ``plan`` at once, unless another plan of its account and session was.
 
+        A liquidation is beside the session's plan: it is refused for another one of the same number only.
         Returns the id of the plan that holds the session from now on: this one, or the earlier.
         """
         ...
 
-    def claimed(self, account_number: str, session: date) -> str | None:
-        """Return the id of the plan that holds the session, if one does."""
+    def claimed(self, account_number: str, session: date, liquidation: int | None = None) -> str | None:
+        """Return the id of the plan that holds the session, or that liquidation of it, if one does."""
         ...
 
     def record(
@@ -275,6 +307,53 @@ class TradingStateStore(Protocol):
 
     def change(self, change: Callable[[TradingState], TradingState]) -> TradingState:
         """Replace the state by what ``change`` makes of it, and return that; of two writers at once none is lost."""
+        ...
+
+
+class MendableTradingState(TradingStateStore, Protocol):
+    """A trading state that a person can set even where what is stored cannot be read."""
+
+    def mend(self, change: Callable[[TradingState], TradingState]) -> TradingState:
+        """Do as :meth:`change` does, on the newest state that is known where the stored one cannot be read."""
+        ...
+
+
+class StateSource(Protocol):
+    """Something beside the stored state that may hold trading, such as a file that a person puts down."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the state."""
+        ...
+
+    def read(self) -> TradingState:
+        """Return what it holds trading to; ACTIVE where it holds nothing.
+
+        Raises:
+            PipelineError: it cannot be read; a TransientError where asking again may help.
+        """
+        ...
+
+
+class SendingGate(Protocol):
+    """What every order passes together with the look at the trading state before it, on one machine."""
+
+    def sending(self) -> AbstractContextManager[None]:
+        """Keep whoever stops trading waiting, as long as the block reads the state and sends.
+
+        Raises:
+            TradingHalted: somebody keeps the gate shut; nothing may be sent.
+            Interrupted: the process was asked to end.
+        """
+        ...
+
+    def shut(self) -> AbstractContextManager[None]:
+        """Wait until nobody sends, and let nobody begin to as long as the block lasts.
+
+        Raises:
+            DependencyUnavailable: somebody does not end sending in time, or the gate cannot be used.
+            Interrupted: the process was asked to end.
+        """
         ...
 
 

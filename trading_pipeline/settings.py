@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.domain.instruments import AssetClass, Instrument, catalogue
+from trading_pipeline.domain.liquidation import Consent, LiquidationTrigger
+from trading_pipeline.domain.risk.day_trades import DayTradeRule
+from trading_pipeline.domain.risk.drawdown_limits import DrawdownLimits, Ladder
+from trading_pipeline.domain.risk.limits import FAMILIES, LimitFamily, RiskLimits
+from trading_pipeline.domain.risk.trading_state import TradingMode
+from trading_pipeline.domain.sizing.options import CovarianceMethod, SizingOptions, SizingPart
+from trading_pipeline.domain.strategy_breaker import BreakerRules
 
 PREFIX = "TRADING_PIPELINE__"
 FILE_VARIABLE = "TRADING_PIPELINE_SETTINGS"
@@ -36,7 +44,7 @@ LIVE_SUFFIX = 6
 # A half day lasts from 9:30 to 13:00.
 SHORTEST_SESSION_MINUTES = 210
 # Mappings that are one value, not a section.
-WHOLE_FIELDS = frozenset({"strategies.capital_shares", "instruments"})
+WHOLE_FIELDS = frozenset({"strategies.capital_shares", "strategies.safe_assets", "instruments"})
 
 
 class Mode(StrEnum):
@@ -70,6 +78,7 @@ class _Section(BaseModel):
 
 
 Fraction = Annotated[Decimal, Field(ge=0, le=1)]
+Fall = Annotated[Decimal, Field(gt=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Minutes = Annotated[int, Field(ge=0, le=240)]
 
@@ -89,11 +98,16 @@ class StrategySettings(_Section):
         description="How the relative strength index is smoothed: wilder (the symphonies' own) or cutler.",
     )
     max_carried_sessions: Annotated[int, Field(ge=0, le=60)] = Field(
-        default=3, description="Sessions for which an unavailable strategy keeps what it last decided."
+        default=3,
+        description="Sessions for which an unavailable strategy keeps what it last decided; the next parks it.",
+    )
+    breaker_cool_down_sessions: Annotated[int, Field(ge=1, le=250)] = Field(
+        default=1, description="Sessions that a sleeve stays parked at least, the one that parks it included."
     )
     safe_asset: str = Field(
         default="BIL", description="Symbol that a sleeve moves to when it was carried for too long."
     )
+    safe_assets: dict[str, str] = Field(default={}, description="Another such symbol by strategy, as in tecl: SHY.")
 
     @field_validator("capital_shares")
     @classmethod
@@ -110,6 +124,28 @@ class StrategySettings(_Section):
         if symbol not in catalogue():
             raise ValueError(f"{symbol!r} is not a known symbol; treasury bills are BIL")
         return symbol
+
+    @field_validator("safe_assets")
+    @classmethod
+    def _all_known(cls, symbols: dict[str, str]) -> dict[str, str]:
+        unknown = [f"{strategy}: {symbol}" for strategy, symbol in symbols.items() if symbol not in catalogue()]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)} is not a known symbol; treasury bills are BIL")
+        return symbols
+
+    @model_validator(mode="after")
+    def _of_strategies_with_capital(self) -> "StrategySettings":
+        without = sorted(self.safe_assets.keys() - self.capital_shares.keys())
+        if without:
+            raise ValueError(f"safe_assets names {', '.join(without)}, to which capital_shares gives nothing")
+        return self
+
+    @property
+    def breaker_rules(self) -> BreakerRules:
+        """When a strategy's breaker opens, for how long, and where its sleeve goes then."""
+        return BreakerRules(
+            self.max_carried_sessions + 1, self.breaker_cool_down_sessions, self.safe_asset, self.safe_assets
+        )
 
 
 class OrderSettings(_Section):
@@ -136,21 +172,207 @@ class OrderSettings(_Section):
     whole_shares: bool = Field(default=False, description="Trade whole shares only, even where fractions are allowed.")
 
 
-class RiskSettings(_Section):
-    """Limits that every order must pass."""
+class SizingSettings(_Section):
+    """How the strategies' weights become the account's: each part is off by default, and changes what is held if on."""
 
-    max_position_weight: Annotated[Decimal, Field(gt=0, le=1)] = Field(
-        default=Decimal(1), description="Largest share of equity in one symbol (fraction); sleeves may be concentrated."
+    inverse_volatility: bool = Field(
+        default=False, description="Share out what is invested by 1 / volatility instead of by the strategies' weights."
     )
-    max_order_value: Annotated[Decimal, Field(gt=0)] = Field(
-        default=Decimal(1_000_000), description="Largest value of one order, in dollars."
+    atr_caps: bool = Field(default=False, description="Let no symbol be larger than its average true range allows.")
+    weight_caps: bool = Field(default=False, description="Let no symbol be larger than max_weight.")
+    volatility_target: bool = Field(
+        default=False, description="Lower all weights alike until the expected volatility is target_volatility."
     )
-    max_orders_per_session: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=50, description="Most orders of one session."
+    no_trade_band: bool = Field(
+        default=False, description="Leave weight differences (fractions of equity) alone that cost too much to trade."
     )
-    max_price_deviation: Annotated[Decimal, Field(gt=0, le=1)] = Field(
-        default=Decimal("0.35"), description="Largest distance of a limit from its reference price (fraction of it)."
+    volatility_sessions: Annotated[int, Field(ge=20, le=1260)] = Field(
+        default=63, description="Sessions of daily returns behind volatilities and covariances."
     )
+    covariance: CovarianceMethod = Field(
+        default=CovarianceMethod.LEDOIT_WOLF,
+        description="How covariance is estimated: ledoit_wolf (shrunk) or ewma (the newest sessions count most).",
+    )
+    target_volatility: Annotated[float, Field(gt=0, le=5)] = Field(
+        default=0.25, description="Annualised volatility that the volatility target allows, as a fraction."
+    )
+    largest_scale: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Most that the volatility target leaves of the weights, however calm the market is."
+    )
+    atr_risk: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.005, description="Fraction of equity that a move of atr_multiple ranges of one symbol may cost."
+    )
+    atr_multiple: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=2.0, description="Average true ranges that count as such a move."
+    )
+    atr_sessions: Annotated[int, Field(ge=2, le=252)] = Field(
+        default=14, description="Sessions of the average true range (Wilder's)."
+    )
+    max_weight: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.5, description="Largest weight of one symbol under weight_caps (fraction of equity)."
+    )
+    least_band: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.005, description="Weight difference (fraction of equity) below which no_trade_band never trades."
+    )
+    half_spread_bps: Annotated[float, Field(ge=0, le=500)] = Field(
+        default=2.0, description="Half of the spread that no_trade_band reckons with, in basis points."
+    )
+    impact: Annotated[float, Field(ge=0, le=10)] = Field(
+        default=0.7, description="Cost of trading a session's whole volume, in daily deviations of the return."
+    )
+    volume_sessions: Annotated[int, Field(ge=1, le=252)] = Field(
+        default=20, description="Sessions over which the average volume is taken."
+    )
+
+    def options(self, safe_asset: str) -> SizingOptions:
+        """Return what sizing acts on; ``safe_asset`` is that of the strategies."""
+        switches = {part.value for part in SizingPart}
+        parts = frozenset(part for part in SizingPart if getattr(self, part.value))
+        return SizingOptions(parts=parts, safe_asset=safe_asset, **self.model_dump(exclude=switches))
+
+
+Share = Annotated[Decimal, Field(gt=0, le=1)] | None
+Multiple = Annotated[Decimal, Field(gt=0, le=10)] | None
+
+
+class RiskSettings(_Section):
+    """Limits that every order must pass; what is not set is as the family of strategies has it."""
+
+    family: LimitFamily = Field(
+        default=LimitFamily.ROTATION,
+        description="rotation: few funds at a time, leveraged ones too, moved in a day; ordinary: a spread portfolio.",
+    )
+    max_position_weight: Share = Field(
+        default=None, description="Largest market value of one ordinary symbol (fraction of equity)."
+    )
+    max_leveraged_weight: Share = Field(
+        default=None, description="Largest market value of one leveraged or inverse fund (fraction of equity)."
+    )
+    max_strategy_share: Share = Field(default=None, description="Largest share of equity that one strategy directs.")
+    max_gross_leverage: Multiple = Field(default=None, description="All positions, as a multiple of equity.")
+    max_net_leverage: Multiple = Field(default=None, description="Long less short positions, as a multiple of equity.")
+    max_effective_leverage: Multiple = Field(
+        default=None, description="All positions times the funds' own multiples, as a multiple of equity."
+    )
+    max_concentration: Share = Field(
+        default=None, description="Largest sum of squared weights (Herfindahl index): 1 allows all in one symbol."
+    )
+    max_class_exposure: Multiple = Field(default=None, description="Largest share of equity in one asset class.")
+    max_sector_exposure: Multiple = Field(default=None, description="Largest share of equity in one sector.")
+    max_unclassified_exposure: Multiple = Field(
+        default=None, description="Largest share of equity in symbols of which nobody knows the class."
+    )
+    max_order_value: Annotated[Decimal, Field(gt=0)] | None = Field(
+        default=None, description="Largest value of one order, in dollars."
+    )
+    max_orders_per_session: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="Most orders of one session."
+    )
+    max_session_turnover: Annotated[Decimal, Field(gt=0, le=100)] | None = Field(
+        default=None, description="Most dollars bought and sold in one session, as a multiple of equity."
+    )
+    max_identical_orders: Annotated[int, Field(ge=1, le=1_000)] | None = Field(
+        default=None, description="Most orders of the same symbol, side and quantity within a minute."
+    )
+    max_participation: Share = Field(
+        default=None, description="Largest part of a symbol's average daily dollar volume in one order."
+    )
+    max_price_deviation: Share = Field(
+        default=None, description="Largest distance of a limit from its reference price (fraction of it)."
+    )
+    max_value_at_risk: Share = Field(
+        default=None, description="Largest loss of a day that one day in a hundred exceeds (fraction of equity)."
+    )
+    max_expected_shortfall: Share = Field(
+        default=None, description="Largest average loss of the worst 2.5 % of days (fraction of equity)."
+    )
+    margin_buffer: Share = Field(
+        default=None, description="Least equity above the maintenance margin of what is held on credit (fraction)."
+    )
+    day_trade_rule: DayTradeRule = Field(
+        default=DayTradeRule.BOTH,
+        description="legacy_pdt denies a 4th day trade below 25 000 dollars, intraday_margin counts none, both warns.",
+    )
+    block_wash_sales: bool = Field(
+        default=False,
+        description="Whether an order that makes a loss impossible to deduct is denied, not only told of.",
+    )
+
+    @property
+    def limits(self) -> RiskLimits:
+        """The limits of the family, with those that were set in their place."""
+        return replace(FAMILIES[self.family], **self.model_dump(exclude={"family"}, exclude_none=True))
+
+
+class DrawdownSettings(_Section):
+    """How far the account may fall: below a warning nothing happens; fractions, of three times leveraged funds."""
+
+    intraday_warning: Fall = Field(default=Decimal("0.08"), description="Fall from the session's high, told of.")
+    intraday_reducing: Fall = Field(default=Decimal("0.12"), description="Likewise, trading only reduces.")
+    intraday_halted: Fall = Field(default=Decimal("0.18"), description="Likewise, trading is halted.")
+    daily_warning: Fall = Field(default=Decimal("0.06"), description="Fall from the close before, told of.")
+    daily_reducing: Fall = Field(default=Decimal("0.10"), description="Likewise, trading only reduces.")
+    daily_halted: Fall = Field(default=Decimal("0.15"), description="Likewise, trading is halted.")
+    trailing_warning: Fall = Field(default=Decimal("0.20"), description="Fall from the highest mark, told of.")
+    trailing_reducing: Fall = Field(default=Decimal("0.30"), description="Likewise, trading only reduces.")
+    trailing_halted: Fall = Field(default=Decimal("0.40"), description="Likewise, trading is halted.")
+    trailing_sessions: Annotated[int, Field(ge=1, le=1260)] = Field(
+        default=63, description="Sessions over which the highest mark is looked for."
+    )
+    confirmation_seconds: Seconds = Field(
+        default=5.0, description="Seconds between two readings that confirm each other; one alone trips nothing."
+    )
+    least_consistency: Fraction = Field(
+        default=Decimal("0.90"),
+        description="Broker's equity as a fraction of cash and positions at latest prices; below it trading reduces.",
+    )
+
+    @model_validator(mode="after")
+    def _climb(self) -> "DrawdownSettings":
+        for name in ("intraday", "daily", "trailing"):
+            steps = [getattr(self, f"{name}_{rung}") for rung in ("warning", "reducing", "halted")]
+            if steps != sorted(steps):
+                raise ValueError(f"{name}_warning, {name}_reducing and {name}_halted must not fall, were {steps}")
+        return self
+
+    @property
+    def limits(self) -> DrawdownLimits:
+        """The limits of the drawdown guard."""
+        return DrawdownLimits(
+            intraday=Ladder(self.intraday_warning, self.intraday_reducing, self.intraday_halted),
+            daily=Ladder(self.daily_warning, self.daily_reducing, self.daily_halted),
+            trailing=Ladder(self.trailing_warning, self.trailing_reducing, self.trailing_halted),
+            trailing_sessions=self.trailing_sessions,
+            confirmation=timedelta(seconds=self.confirmation_seconds),
+            consistency=self.least_consistency,
+        )
+
+
+class RiskWatchSettings(_Section):
+    """How risk is watched while the session is open."""
+
+    interval_seconds: Annotated[int, Field(ge=5, le=3600)] = Field(
+        default=30, description="Seconds between two looks at account and market."
+    )
+    market_symbol: str = Field(
+        default="SPY", description="Fund whose price stands for the market-wide breaker's index."
+    )
+    price_age_minutes: Annotated[int, Field(ge=1, le=390)] = Field(
+        default=15, description="Age of the oldest trade, in minutes, that prices a position against the broker's."
+    )
+    patience_minutes: Annotated[int, Field(ge=1, le=390)] = Field(
+        default=5, description="Minutes without usable figures of the account after which a person is told."
+    )
+
+    @property
+    def price_age(self) -> timedelta:
+        """How old a trade may be to price a position."""
+        return timedelta(minutes=self.price_age_minutes)
+
+    @property
+    def patience(self) -> timedelta:
+        """How long figures may be missing."""
+        return timedelta(minutes=self.patience_minutes)
 
 
 class ExecutionSettings(_Section):
@@ -397,6 +619,84 @@ class MonitoringSettings(_Section):
         return self
 
 
+class TradingStateSettings(_Section):
+    """What may hold trading beside the stored state, how long it is believed unread, and how a halt is carried out."""
+
+    last_known_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        default=30.0, description="Seconds for which a source that cannot be read counts as it was last known."
+    )
+    errors_before_halting: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=3,
+        description="Failed readings in a row, after those seconds, at which reducing becomes halted.",
+    )
+    broker_flags_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        default=30.0, description="Seconds for which the broker's word on whether the account may trade counts."
+    )
+    keys_made_on: date | None = Field(
+        default=None, description="Day on which the account's keys were made, such as 2026-07-01."
+    )
+    keys_max_age_days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
+        default=None,
+        description="Days that keys may be used: beyond, trading reduces, beyond 1.2 times as many it is halted.",
+    )
+    cancels_in_flight: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=8, description="Cancels on their way to the broker at once when trading is halted."
+    )
+    cancel_patience_seconds: Seconds = Field(
+        default=60.0, description="Seconds within which no order of ours may be open any more after a halt."
+    )
+
+    @model_validator(mode="after")
+    def _knows_the_age_that_it_limits(self) -> "TradingStateSettings":
+        if self.keys_max_age_days is not None and self.keys_made_on is None:
+            raise ValueError("keys_max_age_days needs keys_made_on, the day on which the keys were made")
+        return self
+
+
+class LiquidationSettings(_Section):
+    """What sets off that everything held is sold, and how; a person always may, by confirming it in a second step."""
+
+    equity_drawdown: Consent = Field(
+        default=Consent.CONFIRM,
+        description="A drawdown that halts trading: off, confirm (a person is asked), automatic.",
+    )
+    volatility_spike: Consent = Field(default=Consent.CONFIRM, description="A move of volatility_multiple: likewise.")
+    broken_reconciliation: Consent = Field(
+        default=Consent.CONFIRM, description="Books that differ from the broker's: likewise."
+    )
+    volatility_multiple: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=6.0, description="Move of the market since the close before, in its daily deviations, that is a spike."
+    )
+    code_valid_minutes: Annotated[int, Field(ge=1, le=390)] = Field(
+        default=15, description="Minutes within which a person may confirm with the code that was told."
+    )
+    slice_seconds: Seconds = Field(
+        default=10.0, description="Seconds that an order works before its rest goes further from the quote."
+    )
+    patience_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=120.0, description="Seconds that one run waits for symbols which do not trade; the next run goes on."
+    )
+    afterwards: TradingMode = Field(
+        default=TradingMode.HALTED, description="The trading state after it, until a person resets it."
+    )
+
+    @field_validator("afterwards")
+    @classmethod
+    def _stays_held(cls, mode: TradingMode) -> TradingMode:
+        if mode is TradingMode.ACTIVE:
+            raise ValueError("only a person lets trading go on after a liquidation; set reducing or halted")
+        return mode
+
+    def consent(self, trigger: LiquidationTrigger) -> Consent:
+        """Return what a trigger leads to."""
+        chosen = {
+            LiquidationTrigger.EQUITY_DRAWDOWN: self.equity_drawdown,
+            LiquidationTrigger.VOLATILITY_SPIKE: self.volatility_spike,
+            LiquidationTrigger.BROKEN_RECONCILIATION: self.broken_reconciliation,
+        }
+        return chosen.get(trigger, Consent.CONFIRM)
+
+
 class ResearchSettings(_Section):
     """Where the history of many strategies is computed: in one process, in several, or on several machines."""
 
@@ -453,8 +753,11 @@ class Settings(_Section):
 
     mode: Mode = Field(default=Mode.SIMULATED, description="simulated, paper or live.")
     strategies: StrategySettings = Field(default_factory=StrategySettings)
+    sizing: SizingSettings = Field(default_factory=SizingSettings)
     orders: OrderSettings = Field(default_factory=OrderSettings)
     risk: RiskSettings = Field(default_factory=RiskSettings)
+    drawdown: DrawdownSettings = Field(default_factory=DrawdownSettings)
+    risk_watch: RiskWatchSettings = Field(default_factory=RiskWatchSettings)
     execution: ExecutionSettings = Field(default_factory=ExecutionSettings)
     market_data: MarketDataSettings = Field(default_factory=MarketDataSettings)
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
@@ -462,6 +765,8 @@ class Settings(_Section):
     simulator: SimulatorSettings = Field(default_factory=SimulatorSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     monitoring: MonitoringSettings = Field(default_factory=MonitoringSettings)
+    trading_state: TradingStateSettings = Field(default_factory=TradingStateSettings)
+    liquidation: LiquidationSettings = Field(default_factory=LiquidationSettings)
     research: ResearchSettings = Field(default_factory=ResearchSettings)
     observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)
     instruments: dict[str, InstrumentSettings] = Field(

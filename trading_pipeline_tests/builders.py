@@ -15,6 +15,7 @@ from trading_pipeline.domain.bars import COLUMNS
 from trading_pipeline.domain.fills import Fill
 from trading_pipeline.domain.orders import (
     Accepted,
+    ArchivedDecision,
     BrokerOrder,
     LineageEntry,
     OrderIntent,
@@ -64,7 +65,13 @@ def buy(symbol, quantity, limit="110", **changes) -> OrderIntent:
     return make_intent(symbol, Side.BUY, quantity, limit, **changes)
 
 
+def approved(orders) -> tuple[ArchivedDecision, ...]:
+    """The word of a risk engine that lets everything pass."""
+    return tuple(ArchivedDecision(order.client_order_id, "approved", order.quantity) for order in orders)
+
+
 def make_plan(*orders: OrderIntent, session=SESSION, version=1, **changes) -> Plan:
+    changes.setdefault("decisions", approved(changes.get("orders", orders)))
     plan = Plan(
         plan_id=f"{session}.{version}",
         account_number=ACCOUNT,

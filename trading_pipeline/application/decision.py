@@ -8,13 +8,14 @@ from datetime import date
 import pandas as pd
 
 from trading_pipeline.domain import sessions
-from trading_pipeline.domain.allocation import Allocation, Drift, allocate, drift_of, from_frame
+from trading_pipeline.domain.allocation import Allocation, Drift, allocate, breaker_of, drift_of, from_frame
 from trading_pipeline.domain.bars import close_panel
 from trading_pipeline.domain.indicators import IndicatorPanel, Smoothing
 from trading_pipeline.domain.signals import Signal, signals_from_frame, signals_of
 from trading_pipeline.domain.strategies import Strategy, tree
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.domain.strategies.evaluator import Evaluator
+from trading_pipeline.domain.strategy_breaker import Breaker
 from trading_pipeline.settings import StrategySettings
 
 # A recursion forgets its start to a millionth within the look-back of its tree. Where a price has fallen by orders of
@@ -66,10 +67,16 @@ def newest(allocations: pd.DataFrame) -> Allocation | None:
 
 @dataclass(frozen=True)
 class Consolidation:
-    """The account's target, and the drift of each sleeve that is rebalanced by drift, as far as there was one."""
+    """The account's target, and by strategy what led to it.
+
+    ``drifts`` are of the sleeves that are rebalanced by drift, as far as there
+    was one; ``safe_assets`` are what sleeves are parked in where a breaker opens.
+    """
 
     allocation: Allocation
     drifts: Mapping[str, Drift]
+    breakers: Mapping[str, Breaker]
+    safe_assets: Mapping[str, str]
 
     def sleeves(self) -> pd.DataFrame:
         """Return one row for each strategy: what became of its sleeve, and the drift behind that.
@@ -80,6 +87,15 @@ class Consolidation:
         """
         rows = [_sleeve(strategy, self) for strategy in _strategies(self.allocation)]
         return pd.DataFrame(rows, columns=["strategy", "status", "decided_on", "drift", "threshold", "without_close"])
+
+    def breaker_table(self) -> pd.DataFrame:
+        """Return one row for each strategy: its breaker, sessions without a signal, since and until when it is open."""
+        rows = [
+            (name, each.status.value, each.failures, each.opened_on, each.counts_from, self.safe_assets[name])
+            for name, each in self.breakers.items()
+        ]
+        columns = ["strategy", "status", "failures", "opened_on", "counts_from", "safe_asset"]
+        return pd.DataFrame(rows, columns=columns)
 
 
 def _strategies(allocation: Allocation) -> Sequence[str]:
@@ -121,8 +137,16 @@ def consolidated(
         drifts,
         safe_asset=chosen.safe_asset,
         max_carried_sessions=chosen.max_carried_sessions,
+        cool_down_sessions=chosen.breaker_cool_down_sessions,
+        safe_assets=chosen.safe_assets,
     )
-    return Consolidation(target, drifts)
+    rules = chosen.breaker_rules
+    return Consolidation(
+        target,
+        drifts,
+        breakers={signal.strategy: breaker_of(signal, before, rules) for signal in decided},
+        safe_assets={strategy: rules.safe_asset_of(strategy) for strategy in shares},
+    )
 
 
 def _drifts(

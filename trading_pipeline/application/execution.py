@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from trading_pipeline.application import opposites
+from trading_pipeline.application.gate import refuse_undecided
 from trading_pipeline.application.settling import settle
 from trading_pipeline.application.sizing import Later, Never, Order, Pricing, Sized, sized
 from trading_pipeline.application.submission import acknowledged, rested_unsent, submitted
@@ -112,7 +113,7 @@ def execute(plan: Plan, venue: Venue, rules: ExecutionRules) -> ExecutionReport:
         OutsideExecutionWindow: the plan is hypothetical, or was not begun and its window is not now.
         TradingHalted: the trading state or the broker allows no orders, or the account is not the plan's.
         Interrupted: the process was asked to end; what was on its way was finished.
-        DataError: another plan of the same session was executed first.
+        DataError: another plan of the same session was executed first, or an order of it was never decided on.
         TransientError: the broker or the market data gave no usable answer.
         PermanentError: the broker refused to answer.
     """
@@ -121,6 +122,8 @@ def execute(plan: Plan, venue: Venue, rules: ExecutionRules) -> ExecutionReport:
         _settled(plan, venue, rules, now)
         return report(plan, venue, rules)
     refuse_untimely(plan, rules, now)
+    if not _was_begun(plan, venue):
+        refuse_undecided(plan)
     _claim(plan, venue.journal, now)
     if any(entry.plan_id != plan.plan_id for entry in venue.journal.unfinished()):
         _settled(plan, venue, rules, now)
@@ -181,7 +184,9 @@ def _claim(plan: Plan, journal: OrderJournal, now: datetime) -> None:
 
 
 def _was_begun(plan: Plan, venue: Venue) -> bool:
-    return not plan.hypothetical and venue.journal.claimed(plan.account_number, plan.session) == plan.plan_id
+    if plan.hypothetical:
+        return False
+    return venue.journal.claimed(plan.account_number, plan.session, plan.liquidation) == plan.plan_id
 
 
 def _settled(plan: Plan, venue: Venue, rules: ExecutionRules, now: datetime) -> None:
@@ -258,8 +263,10 @@ def _placed(
     portfolio = desk.venue.broker.portfolio()
     _refuse_blocked(portfolio, desk.plan)
     opposed = {} if held_back else opposites.opposed(pursuits, desk)
-    waiting = {pursuit.intent.symbol: held_back or opposed.get(pursuit.intent.symbol, "") for pursuit in pursuits}
-    quotes = desk.venue.market_data.quotes([pursuit.intent.symbol for pursuit in pursuits])
+    symbols = [pursuit.intent.symbol for pursuit in pursuits]
+    stopped = {} if held_back else desk.venue.why_stopped(symbols)
+    waiting = {symbol: held_back or stopped.get(symbol, "") or opposed.get(symbol, "") for symbol in symbols}
+    quotes = desk.venue.market_data.quotes(symbols)
     cash = portfolio.cash - sum((pursuit.still_binds for pursuit in unsettled), ZERO)
     decided = _decided(pursuits, quotes, replace(portfolio, cash=cash), waiting, desk)
     # What is bound to this thread's log lines (session, run) is bound to those of the senders as well.
@@ -313,7 +320,7 @@ def _timely(waiting: str, desk: Desk) -> Sized | None:
 
 def _pricing(pursuit: Pursuit, desk: Desk) -> Pricing:
     # Each slice goes further beyond the quote than the one before, inside the collar.
-    offset = desk.rules.marketable_offset * (len(pursuit.orders) + 1)
+    offset = desk.rules.offset(pursuit.intent.symbol, len(pursuit.orders))
     return Pricing(offset, desk.rules.quote_age, desk.now)
 
 

@@ -13,9 +13,9 @@ from trading_pipeline.domain import sessions
 from trading_pipeline.domain.allocation import Allocation, Contribution, SleeveStatus
 from trading_pipeline.domain.errors import DataError, InvalidInput
 from trading_pipeline.domain.instruments import WHOLE_SHARE, Instrument, round_price, round_quantity
-from trading_pipeline.domain.orders import OrderIntent, OrderType, Side, TimeInForce, client_order_id
+from trading_pipeline.domain.orders import ArchivedDecision, OrderIntent, OrderType, Side, TimeInForce, client_order_id
 from trading_pipeline.domain.portfolio import CASH, Portfolio, Position
-from trading_pipeline.domain.risk.limits import Approved, Denied, Reduced, RiskDecision
+from trading_pipeline.domain.risk.decisions import Approved, Denied, Reduced, RiskDecision
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -326,6 +326,7 @@ _DECISION_COLUMNS: Mapping[str, str] = {
     "decision": "str",
     "approved_quantity": "object",
     "breaches": "str",
+    "warnings": "str",
 }
 
 _PORTFOLIO_COLUMNS: Mapping[str, str] = {
@@ -403,7 +404,7 @@ def _read_intent(row: Mapping[Any, Any], quantity: str = "quantity") -> OrderInt
 def decisions_to_frame(decisions: Sequence[RiskDecision], session: date, plan_id: str) -> "pd.DataFrame":
     """Return the rows of table ``approved_orders``: one per decision, denied ones included.
 
-    ``breaches`` is missing where there is none.
+    ``breaches`` and ``warnings`` are missing where there are none.
 
     Raises:
         InvalidInput: ``session`` is not a session.
@@ -416,10 +417,25 @@ def decisions_to_frame(decisions: Sequence[RiskDecision], session: date, plan_id
             "decision": _DECISION_NAMES[type(decision)],
             "approved_quantity": decision.quantity,
             "breaches": "; ".join(map(str, decision.breaches)) or None,
+            "warnings": "; ".join(map(str, decision.warnings)) or None,
         }
         for decision in decisions
     ]
     return _frame(rows, _DECISION_COLUMNS)
+
+
+def archived(decisions: Sequence[RiskDecision]) -> tuple[ArchivedDecision, ...]:
+    """Return the decisions as they are kept with the plan: without one no order leaves."""
+    return tuple(
+        ArchivedDecision(
+            decision.intent.client_order_id,
+            _DECISION_NAMES[type(decision)],
+            decision.quantity,
+            tuple(map(str, decision.breaches)),
+            tuple(map(str, decision.warnings)),
+        )
+        for decision in decisions
+    )
 
 
 def approved_intents_from_frame(frame: "pd.DataFrame") -> tuple[OrderIntent, ...]:

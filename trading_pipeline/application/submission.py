@@ -11,6 +11,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import assert_never
 
+from trading_pipeline.application import gate
 from trading_pipeline.application.sizing import Later, Never, Order, after_refusal
 from trading_pipeline.application.venue import ZERO, Desk, Pursuit, dollars, plain
 from trading_pipeline.domain.errors import TransientError
@@ -99,15 +100,12 @@ def _sent(pursuit: Pursuit, order: Order, desk: Desk) -> BrokerOrder | Unknown |
 
     None means that a run beside this one has ended the intent: nothing was sent.
     """
-    desk.refuse_halted(order.intent.side)
-    if desk.is_over:
-        return Later("the execution window has ended")
-    if desk.past_limit:
-        return Never(desk.past_limit)
     name = pursuit.next_id
-    if not desk.record(pursuit.intent, IntentState.SUBMITTING, order.terms, name, order.mid):
-        return None
-    match desk.venue.broker.submit(replace(order.intent, client_order_id=name)):
+    match gate.send(pursuit, order, desk):
+        case None:
+            return None
+        case Later() | Never() as unsent:
+            return unsent
         case Accepted(found):
             return found
         case Unknown(_, evidence) as unknown:

@@ -1,6 +1,8 @@
 """What the steps of the submit loop share: the world, the rules, and one intent with its orders."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import ROUND_UP, Decimal
 
@@ -19,6 +21,7 @@ from trading_pipeline.ports import (
     MarketData,
     OrderJournal,
     OrderUpdates,
+    SendingGate,
     TradingStateStore,
 )
 
@@ -42,6 +45,10 @@ class ExecutionRules:
         orders_in_flight: orders on their way to the broker at once.
         time_limit: how long after the plan was journalled an order may still be sent.
         quote_age: oldest quote by which an order is priced.
+        offsets: by symbol, how far beyond the quote each slice's limit is placed (fractions), where that is not
+            ``marketable_offset`` times the slice's number; the last of them holds for all that follow.
+        last_stays: whether an order's last slice stays at the broker until it ends by itself, for a symbol that is
+            halted, say, and will trade again; otherwise it is cancelled as the others are.
     """
 
     opens_after: timedelta
@@ -54,6 +61,13 @@ class ExecutionRules:
     orders_in_flight: int = 1
     time_limit: timedelta = timedelta(hours=1)
     quote_age: timedelta = timedelta(minutes=15)
+    offsets: Mapping[str, tuple[Decimal, ...]] = field(default_factory=dict)
+    last_stays: bool = False
+
+    def offset(self, symbol: str, slice_number: int) -> Decimal:
+        """Return how far beyond the quote the slice of that number, counted from 0, is placed (fraction)."""
+        steps = self.offsets.get(symbol)
+        return steps[min(slice_number, len(steps) - 1)] if steps else self.marketable_offset * (slice_number + 1)
 
     def window(self, session: date) -> sessions.ExecutionWindow:
         """Return the part of ``session`` in which orders may be placed."""
@@ -67,7 +81,12 @@ class ExecutionRules:
 
 @dataclass(frozen=True)
 class Venue:
-    """Everything of the world that the submit loop needs; without ``updates`` it polls by the clock alone."""
+    """Everything of the world that the submit loop needs.
+
+    Without ``updates`` it polls by the clock alone; without a ``gate`` nobody
+    who stops trading waits for what is being sent. ``stopped`` tells, before a
+    batch is sent, which of its symbols do not trade now and why.
+    """
 
     broker: Broker
     market_data: MarketData
@@ -75,6 +94,21 @@ class Venue:
     trading_state: TradingStateStore
     clock: Clock
     updates: OrderUpdates | None = None
+    gate: SendingGate | None = None
+    stopped: Callable[[Sequence[str]], Mapping[str, str]] | None = None
+
+    def why_stopped(self, symbols: Sequence[str]) -> Mapping[str, str]:
+        """Return by symbol why it does not trade now; one that trades, or of which nobody was asked, is absent."""
+        return {} if self.stopped is None else self.stopped(symbols)
+
+    def sending(self) -> AbstractContextManager[None]:
+        """Pass the gate: the block reads the trading state and sends, and whoever stops trading waits for its end.
+
+        Raises:
+            TradingHalted: somebody keeps the gate shut; nothing may be sent.
+            Interrupted: the process was asked to end.
+        """
+        return nullcontext() if self.gate is None else self.gate.sending()
 
     def wait(self, seconds: float) -> None:
         """Wait for news of an order, at the longest ``seconds``.

@@ -52,16 +52,17 @@ def rested(pursuits: Sequence[Pursuit], desk: Desk) -> Sequence[Pursuit]:
     """Wait until every order is over; cancel those that take too long.
 
     Returns the pursuits as they stand then: ended and journalled so, with a rest
-    to be sent anew (``repricing`` and not working), or still not over.
+    to be sent anew (``repricing`` and not working), or still not over. Where the
+    rules leave last slices at the broker, those are not cancelled.
     """
     resting = _polled(pursuits, desk, desk.rules.slice_timeout)
     for _ in range(MOST_CANCELS):
-        if not any(pursuit.is_working for pursuit in resting):
+        if not any(pursuit.is_working and not _stays(pursuit, desk) for pursuit in resting):
             break
         asked = [_cancelled(pursuit, desk) for pursuit in resting]
         resting = _polled(asked, desk, desk.rules.slice_timeout)
     for pursuit in resting:
-        if pursuit.is_working and pursuit.last is not None and not pursuit.in_doubt:
+        if pursuit.is_working and pursuit.last is not None and not (pursuit.in_doubt or _stays(pursuit, desk)):
             desk.record(pursuit.intent, _cancelling(pursuit), f"does not end: {standing(pursuit)}", _last_id(pursuit))
     return resting
 
@@ -150,7 +151,7 @@ def _looked_at(pursuit: Pursuit, orders: Mapping[str, BrokerOrder], desk: Desk) 
 def _cancelled(pursuit: Pursuit, desk: Desk) -> Pursuit:
     """Ask for the last order to be cancelled, where it works: journalled before, read from the order after."""
     last = pursuit.last
-    if last is None or last.status.is_terminal:
+    if last is None or last.status.is_terminal or _stays(pursuit, desk):
         return pursuit
     pursuit = replace(pursuit, repricing=len(pursuit.orders) <= desk.rules.max_reprices)
     if not desk.record(
@@ -161,6 +162,11 @@ def _cancelled(pursuit: Pursuit, desk: Desk) -> Pursuit:
     with suppress(TransientError, RequestRefused):
         desk.venue.broker.cancel(last.venue_order_id)
     return pursuit
+
+
+def _stays(pursuit: Pursuit, desk: Desk) -> bool:
+    """Tell whether its last order stays at the broker: no slice is left, and the rules want the last to rest there."""
+    return desk.rules.last_stays and len(pursuit.orders) > desk.rules.max_reprices
 
 
 def _cancelling(pursuit: Pursuit) -> IntentState:

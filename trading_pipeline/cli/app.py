@@ -3,9 +3,11 @@
 import typer
 
 from trading_pipeline.cli.dev import dev
+from trading_pipeline.cli.drill import drill
 from trading_pipeline.cli.explain import explain
 from trading_pipeline.cli.fingerprint import fingerprint
 from trading_pipeline.cli.kill import kill
+from trading_pipeline.cli.liquidate import liquidate
 from trading_pipeline.cli.run import run
 from trading_pipeline.cli.settings import settings
 from trading_pipeline.cli.signals import signals
@@ -18,7 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run, dev, signals, fingerprint, settings):
+for command in (run, dev, signals, fingerprint, settings, liquidate):
     app.command()(command)
 app.add_typer(explain, name="explain")
 app.add_typer(kill, name="kill")
+app.add_typer(drill, name="drill")

@@ -15,7 +15,7 @@ from trading_pipeline.domain.errors import BrokenContract
 
 BEFORE_SIGNALS = ("asset_catalog", "bars", "indicators")
 AFTER_SIGNALS = (
-    *("allocation", "portfolio_snapshot", "order_plan", "approved_orders"),
+    *("allocation", "portfolio_snapshot", "order_plan", "approved_orders", "risk_report"),
     *("fills", "execution_quality", "reconciliation"),
 )
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 RESEARCH_HISTORY = "research_history"
 SIGNAL_HISTORY = "signal_history"
 STRATEGY_DIVERSITY = "strategy_diversity"
+SIZING_COMPARISON = "sizing_comparison"
+TAIL_BACKTEST = "tail_backtest"
+RISK_HISTORY = "risk_history"
 EXCHANGE = "exchange"
 # Loaded once and forked from there, which spares each step the seconds that its imports take.
 LOADED_BEFORE = ["trading_pipeline.definitions", "trading_pipeline.defs.assets.research"]
@@ -126,6 +129,9 @@ def research_checks() -> Sequence[dg.AssetChecksDefinition]:
         return [
             _checks(dg.AssetKey(SIGNAL_HISTORY), year_partitions()),
             _checks(dg.AssetKey(STRATEGY_DIVERSITY), None),
+            _checks(dg.AssetKey(SIZING_COMPARISON), None),
+            _checks(dg.AssetKey(TAIL_BACKTEST), None),
+            _checks(dg.AssetKey(RISK_HISTORY), None),
         ]
 
 

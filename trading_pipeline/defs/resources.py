@@ -20,12 +20,18 @@ from trading_pipeline.adapters.metrics import MetricsFile, NoMetrics
 from trading_pipeline.adapters.notifiers import AlertOutbox
 from trading_pipeline.adapters.storage.home import DEFAULT_HOME, HOME_VARIABLE, Home, home_of
 from trading_pipeline.adapters.storage.journal import SqliteJournal
-from trading_pipeline.adapters.storage.objects import FileObjects, StoredPlans, StoredTradingState
+from trading_pipeline.adapters.storage.objects import FileObjects, StoredPlans
+from trading_pipeline.adapters.storage.sending_gate import GATE_FILE, FileGate
 from trading_pipeline.adapters.storage.tables import DeltaTables
+from trading_pipeline.adapters.storage.trading_state import StoredTradingState
 from trading_pipeline.adapters.symphony_files import known_strategies
 from trading_pipeline.application.decision import sessions_needed
+from trading_pipeline.application.effective_state import EffectiveState
 from trading_pipeline.application.execution import ExecutionRules, Venue
 from trading_pipeline.application.ingestion import History
+from trading_pipeline.application.market_watch import MarketPauses, MarketSources, WatchRules
+from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS
+from trading_pipeline.defs.kill_switch import broker_source, effective_state, local_sources
 from trading_pipeline.domain.errors import InvalidInput, TradingHalted
 from trading_pipeline.domain.indicators import Smoothing
 from trading_pipeline.domain.portfolio import Portfolio
@@ -88,9 +94,24 @@ class TradingWorld:
         return StoredPlans(FileObjects(self.home.objects))
 
     @cached_property
-    def trading_state(self) -> StoredTradingState:
-        """The persisted trading state."""
+    def stored_state(self) -> StoredTradingState:
+        """The persisted trading state and its history."""
         return StoredTradingState(FileObjects(self.home.objects))
+
+    @cached_property
+    def trading_state(self) -> EffectiveState:
+        """The trading state in force: what is stored, and whatever else holds trading; changes go to the store."""
+        chosen, clock = self.settings.trading_state, WallClock(self.ending)
+        sources = [
+            *local_sources(self.settings, self.home, os.environ, clock),
+            broker_source(chosen, lambda: self.broker),
+        ]
+        return effective_state(chosen, self.stored_state, sources, clock)
+
+    @cached_property
+    def gate(self) -> FileGate:
+        """What every order passes, and whoever halts trading shuts for a moment."""
+        return FileGate(self.home.folder / GATE_FILE, self.wall)
 
     @cached_property
     def journal(self) -> SqliteJournal:
@@ -159,6 +180,21 @@ class TradingWorld:
         return AlpacaMarketData(self.data_api, self.clock, options)
 
     @property
+    def market_sources(self) -> MarketSources:
+        """Where halts, corporate actions and the like are read."""
+        return MarketSources(self.broker, self.market_data, self.market_data)
+
+    @property
+    def watch_rules(self) -> WatchRules:
+        """How halts are inferred; funds that the settings describe have the price bands of their multiples."""
+        return WatchRules(instruments=self.instruments)
+
+    @cached_property
+    def market_pauses(self) -> MarketPauses:
+        """Which symbols do not trade at this moment, and why."""
+        return MarketPauses(self.market_sources, self.clock.now, self.watch_rules)
+
+    @property
     def market(self) -> str:
         """Where prices come from, said wherever they are shown: a generated market is synthetic."""
         if self.settings.mode is not Mode.SIMULATED:
@@ -169,7 +205,15 @@ class TradingWorld:
     @property
     def venue(self) -> Venue:
         """What the submit loop needs."""
-        return Venue(self.broker, self.market_data, self.journal, self.trading_state, self.clock)
+        return Venue(
+            self.broker,
+            self.market_data,
+            self.journal,
+            self.trading_state,
+            self.clock,
+            gate=self.gate,
+            stopped=self.market_pauses,
+        )
 
     @property
     def rules(self) -> ExecutionRules:
@@ -245,7 +289,7 @@ class TradingWorld:
     @property
     def limits(self) -> RiskLimits:
         """The limits that every order must pass."""
-        return RiskLimits(**self.settings.risk.model_dump())
+        return self.settings.risk.limits
 
     @property
     def smoothing(self) -> Smoothing:
@@ -254,14 +298,15 @@ class TradingWorld:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Every symbol that the strategies read or may hold, and the safe asset."""
+        """Every symbol that the strategies read or may hold, and the safe assets."""
         read = {symbol for strategy in self.strategies.values() for symbol in tree.symbols(strategy.tree)}
-        return tuple(sorted(read | {self.settings.strategies.safe_asset}))
+        return tuple(sorted(read | self.settings.strategies.breaker_rules.symbols))
 
     @property
     def history(self) -> History:
-        """How many sessions of bars the strategies need."""
-        return History(sessions_needed(list(self.strategies.values())), self.settings.market_data.overlap_sessions)
+        """How many sessions of bars the strategies and the risk engine need."""
+        needed = max(sessions_needed(list(self.strategies.values())), HISTORY_SESSIONS)
+        return History(needed, self.settings.market_data.overlap_sessions)
 
     def portfolio(self) -> Portfolio:
         """Return the account's portfolio, having made sure that it is the account that the mode means.

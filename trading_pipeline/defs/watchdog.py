@@ -38,7 +38,7 @@ def watched(world: TradingWorld) -> str:
     account, decided = world.portfolio().account_number, sessions.previous_session(session)
     left = settle(world.venue, world.rules, now, account)
     plans = _plans_under_way(world.journal.claimed(account, decided), left)
-    symbols = _symbols(world.plans.versions(account, decided))
+    symbols = _symbols([*world.plans.versions(account, decided), *world.plans.liquidations(account, decided)])
     for plan_id in plans:
         reduce_after_refusals(world, plan_id, symbols)
     if not plans:

@@ -1,9 +1,10 @@
 """The account's target: every strategy's signal at its share of capital, and cash by name.
 
 A strategy that is unavailable never liquidates by silence: its sleeve is
-carried for some sessions, then parked in the safe asset. One that is rebalanced
-by drift only is left as it stands while it is near its target. Weights are
-float64 fractions of the account's equity.
+carried for some sessions, then its breaker parks it in the safe asset (see
+:mod:`trading_pipeline.domain.strategy_breaker`). One that is rebalanced by
+drift only is left as it stands while it is near its target. Weights are float64
+fractions of the account's equity.
 """
 
 import math
@@ -15,10 +16,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import DataError, InvalidInput
 from trading_pipeline.domain.instruments import CASH
 from trading_pipeline.domain.signals import Signal, SignalStatus
+from trading_pipeline.domain.strategy_breaker import Breaker, BreakerRules, breaker_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,7 @@ class SleeveStatus(StrEnum):
     CASH = "cash"
 
 
-ANSWERED = frozenset({SleeveStatus.DECIDED, SleeveStatus.HELD})
+DECISIVE = frozenset({SleeveStatus.DECIDED, SleeveStatus.HELD, SleeveStatus.FALLBACK})
 PARKED = frozenset({SleeveStatus.FALLBACK, SleeveStatus.CASH})
 
 
@@ -55,9 +56,9 @@ class Contribution:
     """What one strategy puts into one symbol.
 
     ``weight`` is a fraction of the account's equity. ``decided_on`` is the
-    session on which the strategy last had a signal, whether the sleeve was set
-    to it or held: carrying counts from there, not from the last rebalance. For
-    a cash sleeve, which nobody decided, it is the session of the allocation.
+    session on which the strategy last had a signal that counted, whether the
+    sleeve was set to it or held: carrying counts from there, not from the last
+    rebalance. For a cash sleeve, which nobody decided, it is the session of the allocation.
     """
 
     symbol: str
@@ -107,8 +108,8 @@ class Allocation:
 
     @property
     def is_undecided(self) -> bool:
-        """Tell whether no strategy had a signal today, so that nothing should trade; to hold is to decide."""
-        return all(contribution.status not in ANSWERED for contribution in self.contributions)
+        """Tell whether every sleeve is carried or cash, so that nothing trades; to hold or to park is to decide."""
+        return all(contribution.status not in DECISIVE for contribution in self.contributions)
 
     def sleeve(self, strategy: str) -> tuple[Contribution, ...]:
         """Return the contributions of one strategy; empty when it has none."""
@@ -143,6 +144,7 @@ class Drift:
 
 
 NO_DRIFTS: Mapping[str, Drift] = MappingProxyType({})
+NO_SAFE_ASSETS: Mapping[str, str] = MappingProxyType({})
 
 
 def drift_of(
@@ -184,6 +186,8 @@ def allocate(
     *,
     safe_asset: str,
     max_carried_sessions: int,
+    cool_down_sessions: int = 1,
+    safe_assets: Mapping[str, str] = NO_SAFE_ASSETS,
 ) -> Allocation:
     """Combine the strategies' signals into the account's target for ``session``.
 
@@ -193,8 +197,9 @@ def allocate(
     the drifted sleeve is held. An unavailable one keeps the sleeve that
     ``previous`` (the allocation of an earlier session) gave it, while at most
     ``max_carried_sessions`` exchange sessions have passed since it had a
-    signal; then its sleeve goes to ``safe_asset`` and stays there until it has
-    one again. With nothing to carry the sleeve is cash. Held and carried
+    signal; then its breaker opens: its sleeve goes to ``safe_asset``, or to that
+    of the strategy in ``safe_assets``, for at least ``cool_down_sessions`` and
+    until it has a signal again (see :func:`breaker_of`). With nothing to carry the sleeve is cash. Held and carried
     sleeves are rescaled to today's share, so that changing the shares needs
     neither signal nor drift. ``shares`` are fractions of equity from 0 to 1; a
     strategy with share 0 contributes nothing.
@@ -208,7 +213,8 @@ def allocate(
     _check_signals(session, signals, shares)
     if previous is not None and previous.session >= session:
         raise InvalidInput(f"sleeves of {session} can only be carried from before it, not from {previous.session}")
-    sleeves = _Sleeves(session, previous, drifts, safe_asset, max_carried_sessions)
+    rules = BreakerRules(max_carried_sessions + 1, cool_down_sessions, safe_asset, safe_assets)
+    sleeves = _Sleeves(session, previous, drifts, rules)
     by_strategy = {signal.strategy: signal for signal in signals}
     return Allocation(
         session,
@@ -221,23 +227,35 @@ def allocate(
     )
 
 
+def breaker_of(signal: Signal, previous: Allocation | None, rules: BreakerRules) -> Breaker:
+    """Return the breaker of a strategy on the session of ``signal``, by what ``previous``, an older target, gave it."""
+    last = previous.sleeve(signal.strategy) if previous else ()
+    status = last[0].status if last else SleeveStatus.CASH
+    return breaker_on(
+        signal.session,
+        None if status is SleeveStatus.CASH else last[0].decided_on,
+        rules,
+        has_signal=signal.status is SignalStatus.AVAILABLE,
+        was_parked=status is SleeveStatus.FALLBACK,
+    )
+
+
 @dataclass(frozen=True)
 class _Sleeves:
     session: date
     previous: Allocation | None
     drifts: Mapping[str, Drift]
-    safe_asset: str
-    max_carried_sessions: int
+    rules: BreakerRules
 
     def of(self, signal: Signal, share: float) -> tuple[Contribution, ...]:
+        last = self.previous.sleeve(signal.strategy) if self.previous else ()
+        if breaker_of(signal, self.previous, self.rules).is_parked:
+            symbol, decided_on = self.rules.safe_asset_of(signal.strategy), last[0].decided_on
+            return (Contribution(symbol, signal.strategy, share, SleeveStatus.FALLBACK, decided_on),)
         if signal.status is SignalStatus.AVAILABLE:
             return self._answered(signal, share)
-        last = self.previous.sleeve(signal.strategy) if self.previous else ()
         if not last or last[0].status is SleeveStatus.CASH:
             return (Contribution(CASH, signal.strategy, share, SleeveStatus.CASH, self.session),)
-        if last[0].status is SleeveStatus.FALLBACK or self._is_stale(last[0].decided_on):
-            status, decided_on = SleeveStatus.FALLBACK, last[0].decided_on
-            return (Contribution(self.safe_asset, signal.strategy, share, status, decided_on),)
         return _carried(last, share)
 
     def _answered(self, signal: Signal, share: float) -> tuple[Contribution, ...]:
@@ -249,9 +267,6 @@ class _Sleeves:
             Contribution(symbol, signal.strategy, share * weight, status, self.session)
             for symbol, weight in weights.items()
         )
-
-    def _is_stale(self, decided_on: date) -> bool:
-        return sessions.count_between(decided_on, self.session) > self.max_carried_sessions
 
 
 def _carried(last: Sequence[Contribution], share: float) -> tuple[Contribution, ...]:

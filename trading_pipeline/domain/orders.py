@@ -179,13 +179,36 @@ class LineageEntry:
     table_version: int
 
 
+class PlanPurpose(StrEnum):
+    """What a plan is for: to reach the allocation, or to get out of positions in an emergency."""
+
+    REBALANCE = "rebalance"
+    LIQUIDATION = "liquidation"
+
+
+@dataclass(frozen=True)
+class ArchivedDecision:
+    """The risk engine's word on one intended order, kept with the plan: no order leaves without one.
+
+    ``decision`` is approved, reduced or denied, ``quantity`` the shares that
+    may be sent; ``breaches`` and ``warnings`` are in the words of the engine.
+    """
+
+    client_order_id: str
+    decision: str
+    quantity: Decimal
+    breaches: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Plan:
     """The approved orders of one decision, fixed before anything is sent.
 
     ``session`` is the session whose completed bars were used; the orders may
     be placed in ``execution_session`` only. A ``hypothetical`` plan belongs to
-    research and is never executed.
+    research and is never executed. ``decisions`` holds what the risk engine
+    said of every intended order, the denied ones too.
     """
 
     plan_id: str
@@ -199,6 +222,17 @@ class Plan:
     lineage: tuple[LineageEntry, ...]
     code_version: str
     config_hash: str
+    decisions: tuple[ArchivedDecision, ...] = ()
+    purpose: PlanPurpose = PlanPurpose.REBALANCE
+
+    def decision(self, client_order_id: str) -> ArchivedDecision | None:
+        """Return what was decided on an intent, or None where nothing was."""
+        return next((made for made in self.decisions if made.client_order_id == client_order_id), None)
+
+    @property
+    def liquidation(self) -> int | None:
+        """The number of the liquidation, which is the plan's version; None of a plan that is none."""
+        return self.version if self.purpose is PlanPurpose.LIQUIDATION else None
 
     @property
     def symbols(self) -> Mapping[str, str]:

@@ -19,13 +19,15 @@ from trading_pipeline.application.planning import (
     valued_at,
 )
 from trading_pipeline.domain.allocation import Allocation, Contribution, SleeveStatus
+from trading_pipeline.domain.classification import Classification, Sector
 from trading_pipeline.domain.errors import DataError, InvalidInput
 from trading_pipeline.domain.instruments import AssetClass, Instrument
 from trading_pipeline.domain.orders import OrderType, Side, TimeInForce, client_order_id
 from trading_pipeline.domain.portfolio import Portfolio, Position
+from trading_pipeline.domain.risk.decisions import Approved, Denied, Reduced
 from trading_pipeline.domain.risk.engine import decide
-from trading_pipeline.domain.risk.limits import Approved, Denied, Reduced, RiskLimits
-from trading_pipeline.domain.risk.trading_state import ACTIVE
+from trading_pipeline.domain.risk.limits import RiskLimits
+from trading_pipeline_tests.risk_states import risk_state
 
 SESSION = date(2026, 7, 2)
 NEXT_SESSION = date(2026, 7, 6)
@@ -418,9 +420,14 @@ def test_a_plan_passes_the_default_limits_of_risk_untouched(situation):
     planned = plan(allocation, portfolio, prices)
     assume(all(intent.notional < 900_000 for intent in planned.intents))
 
-    decisions = decide(planned.intents, valued_at(portfolio, prices), RiskLimits(), ACTIVE, broker_words())
+    decisions = decide(planned.intents, state_of(valued_at(portfolio, prices)), RiskLimits())
 
     assert all(isinstance(decision, Approved) for decision in decisions)
+
+
+def state_of(portfolio, assets=None):
+    classes = {symbol: Classification(AssetClass.EQUITY_INDEX, Sector.BROAD_MARKET, Decimal(1)) for symbol in SYMBOLS}
+    return risk_state(portfolio, SYMBOLS, assets=assets or broker_words(), classes=classes)
 
 
 class Word:
@@ -474,6 +481,7 @@ def test_an_empty_plan_has_all_the_columns_that_were_agreed():
         "decision",
         "approved_quantity",
         "breaches",
+        "warnings",
     ]
     assert intents_from_frame(through_arrow(intents_to_frame([], SESSION))) == ()
     assert approved_intents_from_frame(through_arrow(decisions_to_frame([], SESSION, PLAN_ID))) == ()
@@ -483,7 +491,7 @@ def three_decisions():
     planned = plan(target(BIL=0.2, QQQ=0.2, SPY=0.6), account(10_000))
     assets = {symbol: word for symbol, word in broker_words().items() if symbol != "BIL"}
     limits = RiskLimits(max_position_weight=Decimal("0.5"))
-    return decide(planned.intents, account(10_000), limits, ACTIVE, assets)
+    return decide(planned.intents, state_of(account(10_000), assets), limits)
 
 
 def test_decisions_are_written_one_a_row_with_what_was_broken():

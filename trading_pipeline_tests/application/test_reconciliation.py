@@ -734,7 +734,10 @@ def test_external_orders_do_what_is_wanted_of_them_and_warn():
 def test_what_was_halted_stays_halted():
     halted = TradingState(TradingMode.HALTED, "drill")
 
-    assert respond(BROKEN, States(halted))[0] == halted
+    state, _ = respond(BROKEN, States(halted))
+
+    assert (state.mode, state.reason) == (TradingMode.HALTED, "drill")
+    assert [latch.name for latch in state.latches] == ["a person", "reconciliation"]
 
 
 def test_people_are_told_even_where_the_state_cannot_be_changed():

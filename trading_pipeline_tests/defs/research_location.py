@@ -5,6 +5,8 @@ import os
 import dagster as dg
 
 from trading_pipeline.defs.assets.research import research_assets
+from trading_pipeline.defs.assets.risk_history import risk_history
+from trading_pipeline.defs.assets.tail_backtest import tail_backtest
 from trading_pipeline.defs.io_manager import tables_io_manager
 from trading_pipeline.defs.research import EXCHANGE, exchange, research_checks, research_job
 from trading_pipeline.defs.resources import chosen_settings, world
@@ -13,7 +15,7 @@ from trading_pipeline.defs.resources import chosen_settings, world
 def research_graph(settings, **resources):
     """Return the research graph over the given resources."""
     return dg.Definitions(
-        assets=research_assets(),
+        assets=[*research_assets(), tail_backtest, risk_history],
         asset_checks=research_checks(),
         jobs=[research_job(settings.research)],
         resources={EXCHANGE: exchange, **resources},

@@ -27,7 +27,16 @@ GRAPH = {
     "allocation": ("allocation", {"bars", "nuclear_signal", "tecl_signal", "klm_signal"}, {"deltalake"}),
     "portfolio_snapshot": ("orders", {"bars", "asset_catalog"}, {"alpaca", "deltalake"}),
     "order_plan": ("orders", {"allocation", "portfolio_snapshot", "bars", "asset_catalog"}, {"deltalake"}),
-    "approved_orders": ("orders", {"order_plan", "portfolio_snapshot", "allocation", "asset_catalog"}, {"deltalake"}),
+    "approved_orders": (
+        "orders",
+        {"order_plan", "portfolio_snapshot", "allocation", "asset_catalog", "bars"},
+        {"deltalake"},
+    ),
+    "risk_report": (
+        "risk",
+        {"approved_orders", "portfolio_snapshot", "allocation", "asset_catalog", "bars"},
+        {"deltalake"},
+    ),
     "fills": ("fills", {"approved_orders"}, {"alpaca", "deltalake"}),
     "execution_quality": ("fills", {"fills"}, {"deltalake"}),
     "reconciliation": ("fills", {"fills", "portfolio_snapshot"}, {"alpaca", "deltalake"}),
@@ -35,7 +44,13 @@ GRAPH = {
 RESEARCH = {
     "signal_history": ("research", set(), {"pandas", "deltalake"}),
     "strategy_diversity": ("research", {"signal_history"}, {"pandas", "deltalake"}),
+    "sizing_comparison": ("research", {"signal_history"}, {"pandas", "deltalake"}),
+    "tail_backtest": ("research", {"signal_history"}, {"pandas", "deltalake"}),
+    "risk_history": ("research", {"signal_history"}, {"pandas", "deltalake"}),
 }
+# Shown as it lies among the objects: without a table of its own there is no contract.
+SHOWN = {"trading_state": ("risk", set(), {"json"})}
+KILL = {"liquidate", "kill_halt", "kill_reduce", "kill_reset", "kill_status"}
 PLACED = {"fills", "execution_quality", "reconciliation"}
 JOBS = {"decide": set(GRAPH) - PLACED, "place_orders": PLACED, "warm_bars": {"bars"}}
 SCHEDULES = {
@@ -86,7 +101,7 @@ def test_the_graph_is_the_one_that_is_drawn_here(assets):
         for name, spec in assets.items()
     }
 
-    assert drawn == GRAPH | RESEARCH
+    assert drawn == GRAPH | RESEARCH | SHOWN
 
 
 def test_every_asset_is_described_owned_and_versioned(assets):
@@ -98,14 +113,19 @@ def test_every_asset_is_described_owned_and_versioned(assets):
 
 def test_every_asset_has_a_partition_for_every_session(assets):
     assert {assets[name].partitions_def for name in GRAPH} == {session_partitions()}
+    assert {assets[name].partitions_def for name in SHOWN} == {None}
     assert {name: assets[name].partitions_def for name in RESEARCH} == {
         "signal_history": year_partitions(),
         "strategy_diversity": None,
+        "sizing_comparison": None,
+        "tail_backtest": None,
+        "risk_history": None,
     }
 
 
 def test_every_asset_names_the_columns_that_its_contract_promises(assets):
-    for name, spec in assets.items():
+    for name in GRAPH | RESEARCH:
+        spec = assets[name]
         shown = spec.metadata["dagster/column_schema"].columns
         promised = contract_of(name).columns
         assert {column.name for column in shown} == {column.name for column in promised}, name
@@ -171,14 +191,19 @@ def test_jobs_select_these_assets_with_all_of_their_checks(graph, checks):
 def test_runs_are_one_process_each_those_of_the_ui_and_of_backfills_too(graph):
     jobs = graph.resolve_all_job_defs()
 
-    assert {job.name for job in jobs} == {*JOBS, "research_history", "__ASSET_JOB"}
+    assert {job.name for job in jobs} == {*JOBS, *KILL, "research_history", "__ASSET_JOB"}
     assert {job.executor_def.name for job in jobs} == {"in_process"}
 
 
 def test_there_are_no_other_jobs_schedules_and_sensors(graph):
-    assert {job.name for job in graph.jobs} == {*JOBS, "research_history"}
+    assert {job.name for job in graph.jobs} == {*JOBS, *KILL, "research_history"}
     assert {schedule.name for schedule in graph.schedules} == set(SCHEDULES)
-    assert [sensor.name for sensor in graph.sensors] == ["order_placement_sensor", "order_watchdog"]
+    assert [sensor.name for sensor in graph.sensors] == [
+        "order_placement_sensor",
+        "order_watchdog",
+        "risk_watch",
+        "liquidation_watch",
+    ]
 
 
 def test_schedules_tick_by_the_clock_of_new_york(graph):

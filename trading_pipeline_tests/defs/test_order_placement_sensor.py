@@ -13,7 +13,7 @@ from dagster._core.utils import make_new_run_id
 from filelock import FileLock
 
 from trading_pipeline.adapters.storage.home import Home
-from trading_pipeline.adapters.storage.objects import TRADING_STATE_KEY
+from trading_pipeline.adapters.storage.trading_state import TRADING_STATE_KEY
 from trading_pipeline.defs.assets.orders import behind_a_plan
 from trading_pipeline.defs.checks import blocking_checks
 from trading_pipeline.defs.lineage import PAGE, PLAN_ID, lineage_of
@@ -28,6 +28,7 @@ from trading_pipeline.domain.sessions import NEW_YORK, next_session
 from trading_pipeline.domain.strategies import STRATEGIES
 from trading_pipeline.ports import IntentState
 from trading_pipeline.settings import ExecutionSettings, Settings
+from trading_pipeline_tests.builders import approved
 
 ACCOUNT = "SIM000001"
 BEHIND_A_PLAN = behind_a_plan(STRATEGIES)
@@ -79,10 +80,10 @@ class Desk:
                 self.verdict(asset, check, target, run_id=run_id)
 
     def stored(self, plan_id=PLAN, *, orders=None, version=1, hypothetical=False, session=THURSDAY):
+        chosen = (intent(plan_id),) if orders is None else orders
         plan = Plan(
-            plan_id, ACCOUNT, session, next_session(session), version, IN_THE_WINDOW, hypothetical,
-            (intent(plan_id),) if orders is None else orders,
-            lineage_of(self.instance, BEHIND_A_PLAN, str(session)), "0.1.0", "settings",
+            plan_id, ACCOUNT, session, next_session(session), version, IN_THE_WINDOW, hypothetical, chosen,
+            lineage_of(self.instance, BEHIND_A_PLAN, str(session)), "0.1.0", "settings", approved(chosen),
         )  # fmt: skip
         return self.world.plans.put_if_absent(plan)
 
@@ -336,7 +337,7 @@ def test_a_trading_state_that_cannot_be_read_stops_everything(desk, tick):
     state.parent.mkdir(parents=True, exist_ok=True)
     state.write_text("{", encoding="utf-8")
 
-    assert tick().startswith("TradingHalted: the trading state state/trading_state.json cannot be read")
+    assert tick().startswith("trading is halted: the trading state state/trading_state.json cannot be read")
 
 
 def test_a_journal_that_cannot_be_read_stops_everything(desk, tick):

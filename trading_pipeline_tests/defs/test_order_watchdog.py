@@ -206,7 +206,9 @@ def test_an_overdue_order_never_loosens_a_halt(tmp_path):
     watch.journalled(IntentState.SUBMITTING)
     watch.look(15)
 
-    assert watch.world.trading_state.read() == halt
+    state = watch.world.trading_state.read()
+    assert (state.mode, state.reason, state.set_by) == (halt.mode, halt.reason, halt.set_by)
+    assert state.latch("order_watchdog").mode is TradingMode.REDUCING
 
 
 def test_what_was_never_sent_is_abandoned_when_the_window_ends(watch):

@@ -9,8 +9,9 @@ import pytest
 
 from trading_pipeline.adapters.notifiers import AlertOutbox
 from trading_pipeline.adapters.storage.journal import SqliteJournal
-from trading_pipeline.adapters.storage.objects import FileObjects, StoredTradingState
+from trading_pipeline.adapters.storage.objects import FileObjects
 from trading_pipeline.adapters.storage.tables import DeltaTables
+from trading_pipeline.adapters.storage.trading_state import StoredTradingState
 from trading_pipeline.application.planning import portfolio_to_frame
 from trading_pipeline.defs.assets.reconciliation import before_planning, reconciliation
 from trading_pipeline.defs.io_manager import DeltaIOManager

@@ -26,7 +26,8 @@ from trading_pipeline.adapters.alpaca.market_data import AlpacaMarketData
 from trading_pipeline.adapters.alpaca.transport import Connection, Keys, data_api, trading_api
 from trading_pipeline.adapters.clocks import BrokerClock, WallClock, ended_by_signal
 from trading_pipeline.adapters.storage.journal import SqliteJournal
-from trading_pipeline.adapters.storage.objects import FileObjects, StoredPlans, StoredTradingState
+from trading_pipeline.adapters.storage.objects import FileObjects, StoredPlans
+from trading_pipeline.adapters.storage.trading_state import StoredTradingState
 from trading_pipeline.application.execution import ExecutionRules, Venue, execute, plan_in_force, settle
 from trading_pipeline.domain.errors import PipelineError
 from trading_pipeline.domain.orders import Accepted, BrokerOrder, OrderIntent, OrderResult, Unknown

@@ -15,7 +15,7 @@ from trading_pipeline.domain.orders import Plan
 from trading_pipeline.ports import IntentState
 from trading_pipeline.simulator.control import ADVERTISEMENT
 from trading_pipeline_tests.defs.conftest import Line, Market, opened_market
-from trading_pipeline_tests.faults.verdict import Books, duplicates, imbalances, unjournalled
+from trading_pipeline_tests.faults.verdict import Books, duplicates, imbalances, undecided, unjournalled
 from trading_pipeline_tests.faults.wire import FaultProxy, Rule, proxied
 from trading_pipeline_tests.processes import Started
 
@@ -49,7 +49,12 @@ class DecidedDay:
         after, journal = Books.of(self.market.control.state()), self.market.world().journal
         assert {entry.state for entry in journal.entries(self.plan.plan_id)} == {IntentState.FILLED}
         history = journal.history(self.plan.plan_id)
-        return (*duplicates(self.plan, after), *unjournalled(history, after), *imbalances(self.before, after))
+        return (
+            *duplicates(self.plan, after),
+            *unjournalled(history, after),
+            *undecided(self.plan, after),
+            *imbalances(self.before, after),
+        )
 
 
 def process_behind(port: int) -> int:

@@ -12,6 +12,7 @@ from trading_pipeline_tests.faults.verdict import (
     imbalances,
     lost,
     slice_ids,
+    undecided,
     unjournalled,
 )
 
@@ -24,6 +25,7 @@ def order(name, filled="8", status="filled", submitted="2026-07-31T14:00:00Z", c
     return {
         "client_order_id": name,
         "symbol": "SPY",
+        "quantity": "8",
         "filled_quantity": filled,
         "status": status,
         "submitted_at": submitted,
@@ -47,6 +49,7 @@ def test_a_plan_that_was_executed_once_has_nothing_wrong():
     assert lost(PLAN, [entry(IntentState.FILLED)], GOOD, GOOD) == ()
     assert unjournalled([entry(IntentState.SUBMITTING)], GOOD) == ()
     assert imbalances(BEFORE, GOOD) == ()
+    assert undecided(PLAN, GOOD) == ()
     assert Verdict().violations == ()
 
 
@@ -84,6 +87,17 @@ def test_an_intent_without_a_row_or_without_its_shares_is_lost():
     assert lost(PLAN, [], GOOD, GOOD) == ("SPY is nowhere",)
     fewer = replace(GOOD, positions={"SPY": Decimal(7)})
     assert "7 held where 8 would be" in lost(PLAN, [entry(IntentState.CANCELED)], fewer, GOOD)[0]
+
+
+def test_an_order_without_a_decision_that_lets_it_pass_is_told():
+    denied = replace(PLAN, decisions=(replace(PLAN.decisions[0], decision="denied", quantity=Decimal(0)),))
+    reduced = replace(PLAN, decisions=(replace(PLAN.decisions[0], decision="reduced", quantity=Decimal(7)),))
+    by_hand = replace(GOOD, orders=(order("by-hand"),))
+
+    assert undecided(replace(PLAN, decisions=()), GOOD) == (f"order {FIRST} of SPY is for 8 shares, 0 were approved",)
+    assert undecided(denied, GOOD) == (f"order {FIRST} of SPY is for 8 shares, 0 were approved",)
+    assert undecided(reduced, GOOD) == (f"order {FIRST} of SPY is for 8 shares, 7 were approved",)
+    assert undecided(PLAN, by_hand) == ("order by-hand of SPY is of no intent",)
 
 
 def test_an_order_without_a_row_is_unjournalled():

@@ -27,9 +27,10 @@ from trading_pipeline.domain import sessions
 from trading_pipeline.domain.instruments import round_price, round_quantity
 from trading_pipeline.domain.orders import OrderIntent, OrderType, Plan, Side, TimeInForce, client_order_id
 from trading_pipeline.simulator.control import SimulatorControl
+from trading_pipeline_tests.builders import approved
 from trading_pipeline_tests.faults import child
 from trading_pipeline_tests.faults.cases import MOST_LAUNCHES, AtJournalWrite, AtMoment, AtRequest, Case, Kill, Shape
-from trading_pipeline_tests.faults.verdict import Books, Verdict, duplicates, imbalances, lost, unjournalled
+from trading_pipeline_tests.faults.verdict import Books, Verdict, duplicates, imbalances, lost, undecided, unjournalled
 from trading_pipeline_tests.faults.wire import FaultProxy, Request, proxied
 from trading_pipeline_tests.simulator.conftest import MONDAY_MORNING, serving
 
@@ -138,6 +139,7 @@ class World:
             duplicates=(*duplicates(self.plan, after), *sent_again),
             lost=lost(self.plan, self.journal.entries(self.plan.plan_id), after, peace.books),
             unjournalled=(*unjournalled(self.journal.history(self.plan.plan_id), after), *self.sent_unjournalled),
+            undecided=undecided(self.plan, after),
             others=imbalances(self.before, after),
         )
 
@@ -217,6 +219,7 @@ def _plan(shape: Shape, account: str, quotes: Mapping[str, tuple[Decimal, Decima
         lineage=(),
         code_version="0",
         config_hash="0",
+        decisions=approved(orders),
     )
 
 

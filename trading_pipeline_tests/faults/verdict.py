@@ -43,6 +43,7 @@ class Verdict:
     lost: tuple[str, ...] = ()
     unjournalled: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
 
     @property
     def violations(self) -> tuple[str, ...]:
@@ -50,6 +51,7 @@ class Verdict:
             *(f"duplicate: {words}" for words in self.duplicates),
             *(f"lost: {words}" for words in self.lost),
             *(f"unjournalled: {words}" for words in self.unjournalled),
+            *(f"undecided: {words}" for words in self.undecided),
             *self.others,
         )
 
@@ -109,6 +111,22 @@ def unjournalled(history: Sequence[JournalEntry], after: Books) -> tuple[str, ..
         for row in after.orders
         if row["client_order_id"] not in known
     )
+
+
+def undecided(plan: Plan, after: Books) -> tuple[str, ...]:
+    """Say which orders the plan holds no decision for that lets them, and the slices before them, pass."""
+    wrong: list[str] = []
+    left = {row["client_order_id"]: row for row in after.orders}
+    for intent in plan.orders:
+        slices = [left.pop(name) for name in slice_ids(plan, intent) if name in left]
+        decision = plan.decision(intent.client_order_id)
+        most = Decimal(0) if decision is None or decision.decision == "denied" else decision.quantity
+        wrong += [
+            f"order {row['client_order_id']} of {row['symbol']} is for {row['quantity']} shares, {most} were approved"
+            for row in slices
+            if Decimal(row["quantity"]) > most
+        ]
+    return (*wrong, *(f"order {name} of {row['symbol']} is of no intent" for name, row in left.items()))
 
 
 def imbalances(before: Books, after: Books) -> tuple[str, ...]:

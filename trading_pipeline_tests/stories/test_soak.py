@@ -24,6 +24,7 @@ from trading_pipeline.domain.sessions import next_session, previous_session, ses
 from trading_pipeline.ports import Alert
 from trading_pipeline.settings import MonitoringSettings
 from trading_pipeline.simulator.control import start_simulator
+from trading_pipeline_tests.builders import approved
 from trading_pipeline_tests.faults.child import PATIENCE, Job, rules_of, venue_of
 
 FULL = bool(os.environ.get("FULL"))
@@ -120,7 +121,7 @@ def plan_of(venue, session) -> Plan:
     orders = tuple(replace(intent, sequence=place) for place, intent in enumerate(ordered))
     made_at = venue.clock.now()
     account = portfolio.account_number
-    return Plan(plan_id, account, session_before, session, 1, made_at, False, orders, (), "", "")
+    return Plan(plan_id, account, session_before, session, 1, made_at, False, orders, (), "", "", approved(orders))
 
 
 def executed(plan, venue, rules):

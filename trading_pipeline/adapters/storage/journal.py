@@ -109,6 +109,7 @@ class SqliteJournal:
     def claim(self, plan: Plan, at: datetime) -> str:
         """Journal every intent of ``plan`` at once, unless another plan of its account and session was.
 
+        A liquidation is beside the session's plan: it is refused for another one of the same number only.
         Returns the id of the plan that holds the session from now on: this one, or the earlier.
 
         Raises:
@@ -117,16 +118,16 @@ class SqliteJournal:
         if plan.hypothetical:
             raise InvalidInput(f"plan {plan.plan_id} is hypothetical: it can never be executed, so never be journalled")
         with self._transaction() as connection:
-            holder = _holder(connection, plan.account_number, plan.session)
+            holder = _holder(connection, plan.account_number, _claim_of(plan))
             if holder is not None:
                 return holder
             _insert_plan(connection, plan, _text(at), _text(self._machine_time()))
             return plan.plan_id
 
-    def claimed(self, account_number: str, session: date) -> str | None:
-        """Return the id of the plan that holds the session, if one does."""
+    def claimed(self, account_number: str, session: date, liquidation: int | None = None) -> str | None:
+        """Return the id of the plan that holds the session, or that liquidation of it, if one does."""
         with self._connection() as connection:
-            return _holder(connection, account_number, session)
+            return _holder(connection, account_number, _claim(session, liquidation))
 
     def record(
         self, client_order_id: str, state: IntentState, detail: str, at: datetime, attempt: Attempt | None = None
@@ -301,9 +302,18 @@ def _failure(path: Path, error: sqlite3.Error) -> PipelineError:
     return DependencyUnavailable(f"{found}; free space or end the process that holds it, then try again")
 
 
-def _holder(connection: sqlite3.Connection, account_number: str, session: date) -> str | None:
+def _claim(session: date, liquidation: int | None) -> str:
+    """Return what is claimed: the session itself, or one liquidation of it, which does not take the session away."""
+    return session.isoformat() if liquidation is None else f"{session.isoformat()} liquidation {liquidation}"
+
+
+def _claim_of(plan: Plan) -> str:
+    return _claim(plan.session, plan.liquidation)
+
+
+def _holder(connection: sqlite3.Connection, account_number: str, claim: str) -> str | None:
     row = connection.execute(
-        "SELECT plan_id FROM claims WHERE account_number = ? AND session = ?", (account_number, session.isoformat())
+        "SELECT plan_id FROM claims WHERE account_number = ? AND session = ?", (account_number, claim)
     ).fetchone()
     return None if row is None else str(row[0])
 
@@ -340,7 +350,7 @@ def _entry(row: Sequence[str]) -> JournalEntry:
 
 def _insert_plan(connection: sqlite3.Connection, plan: Plan, at: str, written: str) -> None:
     connection.execute(
-        "INSERT INTO claims VALUES (?, ?, ?, ?)", (plan.account_number, plan.session.isoformat(), plan.plan_id, at)
+        "INSERT INTO claims VALUES (?, ?, ?, ?)", (plan.account_number, _claim_of(plan), plan.plan_id, at)
     )
     for intent in plan.orders:
         connection.execute(

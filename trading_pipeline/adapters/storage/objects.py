@@ -1,4 +1,4 @@
-"""Small objects that are written whole or not at all: plans and the trading state."""
+"""Small objects that are written whole or not at all, and the plans among them."""
 
 import errno
 import functools
@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -16,21 +16,16 @@ from trading_pipeline.domain.errors import (
     DataError,
     DependencyUnavailable,
     InvalidInput,
-    PipelineError,
-    TradingHalted,
 )
 from trading_pipeline.domain.orders import Plan
-from trading_pipeline.domain.risk.trading_state import ACTIVE, TradingState
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA_VERSION = 1
-# The first version had no seal.
-STATE_SCHEMA_VERSION = 2
-TRADING_STATE_KEY = "state/trading_state.json"
+# Plans of the first version held no decisions and had one purpose.
+SCHEMA_VERSION = 2
+_ADDED_SINCE = {1: {"decisions", "purpose"}, SCHEMA_VERSION: set[str]()}
 LOCK_SECONDS = 30.0
-MOST_CONFLICTS = 1_000
 
 _KEY_PART = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
 # Asking again does not help while these hold; a person must change the folder.
@@ -211,7 +206,7 @@ class StoredPlans:
     """Plans as JSON objects, each version written once and sealed with a checksum."""
 
     def __init__(self, objects: Objects) -> None:
-        """Keep plans among ``objects``, below ``plans/`` and ``hypothetical/``."""
+        """Keep plans among ``objects``, below ``plans/``, ``hypothetical/`` and ``liquidations/``."""
         self._objects = objects
 
     def put_if_absent(self, plan: Plan) -> Plan:
@@ -235,6 +230,10 @@ class StoredPlans:
         """Return the hypothetical plans of a session, oldest version first; raises as :meth:`put_if_absent`."""
         return [self._read(key) for key in self._objects.list(f"hypothetical/{session}/")]
 
+    def liquidations(self, account_number: str, session: date) -> Sequence[Plan]:
+        """Return the plans of a session that get out of positions, oldest first; raises as :meth:`put_if_absent`."""
+        return [self._read(key) for key in self._objects.list(f"liquidations/{account_number}/{session}/")]
+
     def _read(self, key: str) -> Plan:
         content = self._objects.get(key)
         if content is None:
@@ -246,6 +245,8 @@ class StoredPlans:
 
 
 def _plan_key(plan: Plan) -> str:
+    if plan.liquidation is not None:
+        return f"liquidations/{plan.account_number}/{plan.session}/{plan.liquidation:08d}.json"
     folder = "hypothetical" if plan.hypothetical else f"plans/{plan.account_number}"
     return f"{folder}/{plan.session}/{plan.version:04d}.json"
 
@@ -257,8 +258,8 @@ def _adapter(kind: type[Any]) -> "TypeAdapter[Any]":
     return TypeAdapter(kind)
 
 
-def _plan_bytes(plan: Plan) -> bytes:
-    return _adapter(Plan).dump_json(plan)
+def _plan_bytes(plan: Plan, version: int = SCHEMA_VERSION) -> bytes:
+    return _adapter(Plan).dump_json(plan, exclude=_ADDED_SINCE[version])
 
 
 def _sealed_plan(plan: Plan) -> bytes:
@@ -276,87 +277,8 @@ def _unsealed_plan(content: bytes, key: str) -> Plan:
         plan: Plan = _adapter(Plan).validate_python(envelope["plan"])
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"plan {key} cannot be read ({type(error).__name__}); restore it from a copy") from error
-    if version != SCHEMA_VERSION:
-        raise DataError(f"plan {key} has schema version {version}, this code reads {SCHEMA_VERSION}; upgrade it")
-    if hashlib.sha256(_plan_bytes(plan)).hexdigest() != seal:
+    if version not in _ADDED_SINCE:
+        raise DataError(f"plan {key} has schema version {version}, this code reads up to {SCHEMA_VERSION}; upgrade it")
+    if hashlib.sha256(_plan_bytes(plan, version)).hexdigest() != seal:
         raise DataError(f"plan {key} was changed after it was written; restore it from a copy")
     return plan
-
-
-class StoredTradingState:
-    """The trading state as one JSON object, sealed with a checksum, that is replaced whole."""
-
-    def __init__(self, objects: Objects) -> None:
-        """Keep the state among ``objects``, at ``state/trading_state.json``."""
-        self._objects = objects
-
-    def read(self) -> TradingState:
-        """Return the state; ACTIVE where none was ever written.
-
-        Raises:
-            TradingHalted: the stored state cannot be read, whatever the reason: failing closed.
-        """
-        return self._stored()[1]
-
-    def write(self, state: TradingState) -> None:
-        """Persist the state, whatever was there; durable when this returns.
-
-        Raises:
-            InvalidInput: the folder cannot be used.
-            DependencyUnavailable: the disk fails.
-        """
-        self._objects.put(TRADING_STATE_KEY, _sealed_state(state))
-
-    def change(self, change: Callable[[TradingState], TradingState]) -> TradingState:
-        """Replace the state by what ``change`` makes of it, and return that; of two writers at once none is lost.
-
-        ``change`` is called again when another process wrote meanwhile, so it
-        should do nothing but compute.
-
-        Raises:
-            TradingHalted: the stored state cannot be read; a person writes it anew.
-            InvalidInput: the folder cannot be used.
-            DependencyUnavailable: the disk fails, or others write without end.
-        """
-        for _ in range(MOST_CONFLICTS):
-            content, state = self._stored()
-            changed = change(state)
-            if changed == state or self._objects.replace(TRADING_STATE_KEY, content, _sealed_state(changed)):
-                return changed
-        raise DependencyUnavailable(
-            f"the trading state {TRADING_STATE_KEY} was written by others {MOST_CONFLICTS} times before it could be "
-            f"changed; find who writes it without end"
-        )
-
-    def _stored(self) -> tuple[bytes | None, TradingState]:
-        try:
-            content = self._objects.get(TRADING_STATE_KEY)
-            return content, ACTIVE if content is None else _unsealed_state(content)
-        except (PipelineError, ValueError, TypeError, KeyError) as error:
-            raise TradingHalted(
-                f"the trading state {TRADING_STATE_KEY} cannot be read, so nothing is traded: {error}; write it anew"
-            ) from error
-
-
-def _state_bytes(state: TradingState) -> bytes:
-    return _adapter(TradingState).dump_json(state)
-
-
-def _sealed_state(state: TradingState) -> bytes:
-    body = _state_bytes(state)
-    seal = hashlib.sha256(body).hexdigest()
-    return b'{"schema_version":%d,"sha256":"%b","state":%b}\n' % (STATE_SCHEMA_VERSION, seal.encode(), body)
-
-
-def _unsealed_state(content: bytes) -> TradingState:
-    from pydantic_core import from_json
-
-    envelope = from_json(content)
-    version = envelope["schema_version"]
-    if version not in {1, STATE_SCHEMA_VERSION}:
-        raise ValueError(f"schema version {version}, this code reads up to {STATE_SCHEMA_VERSION}")
-    state: TradingState = _adapter(TradingState).validate_python(envelope["state"])
-    is_sealed = version == STATE_SCHEMA_VERSION or "sha256" in envelope
-    if is_sealed and hashlib.sha256(_state_bytes(state)).hexdigest() != envelope["sha256"]:
-        raise ValueError("it was changed after it was written")
-    return state

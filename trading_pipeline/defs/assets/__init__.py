@@ -17,7 +17,9 @@ def all_assets(strategies: Mapping[str, Strategy]) -> Sequence[dg.AssetsDefiniti
         indicators,
         orders,
         reconciliation,
+        risk_report,
         signals,
+        trading_state,
     )
 
     return [
@@ -29,7 +31,9 @@ def all_assets(strategies: Mapping[str, Strategy]) -> Sequence[dg.AssetsDefiniti
         orders.portfolio_snapshot,
         orders.order_plan,
         orders.approved_orders,
+        risk_report.risk_report,
         fills.fills,
         reconciliation.reconciliation,
         execution_quality.execution_quality,
+        trading_state.trading_state,
     ]

@@ -1,6 +1,6 @@
 """Group orders: what the account holds, what it should trade, and what of that is allowed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -11,24 +11,30 @@ import structlog
 
 from trading_pipeline import __version__
 from trading_pipeline.adapters.logs import bound
-from trading_pipeline.application import planning, plans
+from trading_pipeline.application import planning, plans, risk_inputs
 from trading_pipeline.application.decision import newest
+from trading_pipeline.application.reconciliation import fills_from_frame
+from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.reconciliation import before_planning
 from trading_pipeline.defs.assets.signals import signal_name
 from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.checks import verified
+from trading_pipeline.defs.io_manager import SESSIONS
 from trading_pipeline.defs.lineage import PLAN_ID, lineage_of
 from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.defs.sized_target import sized_of, told_of
 from trading_pipeline.domain import allocation as allocations
 from trading_pipeline.domain import sessions
-from trading_pipeline.domain.errors import InvalidInput
+from trading_pipeline.domain.errors import DataError, InvalidInput
 from trading_pipeline.domain.instruments import Instrument
-from trading_pipeline.domain.orders import Plan
+from trading_pipeline.domain.orders import OrderIntent, Plan
 from trading_pipeline.domain.portfolio import Portfolio
+from trading_pipeline.domain.risk.decisions import BreachCode
 from trading_pipeline.domain.risk.engine import decide
-from trading_pipeline.ports import Asset
+from trading_pipeline.domain.risk.state import RiskState
+from trading_pipeline.ports import Alert, Asset, Severity
 
 if TYPE_CHECKING:
     from datetime import date
@@ -137,11 +143,12 @@ def order_plan(
     session = session_of(context.partition_key)
     portfolio, chosen = planning.portfolio_from_frame(portfolio_snapshot), world.settings.orders
     number = _number(world, portfolio_snapshot, session)
+    sized = sized_of(world, allocations.from_frame(allocation), portfolio)
     planned = planning.plan_orders(
-        allocations.from_frame(allocation),
+        sized.allocation,
         portfolio,
         closes(bars),
-        instruments_of(asset_catalog, world.instruments),
+        sized.tradable(instruments_of(asset_catalog, world.instruments)),
         account=portfolio.account_number,
         plan_id=number.plan_id,
         collar=chosen.collar,
@@ -149,6 +156,7 @@ def order_plan(
         minimum_notional=chosen.minimum_notional,
         whole_shares=chosen.whole_shares,
     )
+    planned = sized.explained(planned)
     frame = planning.intents_to_frame(planned.intents, session)
     return metadata.materialised(
         context,
@@ -159,6 +167,7 @@ def order_plan(
             "orders": metadata.table(frame[["symbol", "side", "quantity", "limit_price", "notional", "reason"]]),
             "left_out": "\n".join(f"{left.symbol}: {left.reason}" for left in planned.skipped) or "none",
             "why_none": planned.reason,
+            **told_of(sized),
         },
     )
 
@@ -183,38 +192,33 @@ def _log_planned(plan: Plan) -> None:
         )
 
 
-@table_asset("approved_orders", GROUP)
+@table_asset("approved_orders", GROUP, ins={"bars": dg.AssetIn(metadata={SESSIONS: HISTORY_SESSIONS})})
 def approved_orders(
     context: dg.AssetExecutionContext,
     order_plan: pd.DataFrame,
     portfolio_snapshot: pd.DataFrame,
     allocation: pd.DataFrame,
     asset_catalog: pd.DataFrame,
+    bars: pd.DataFrame,
 ) -> dg.Output[pd.DataFrame]:
     """The risk engine's decision on every order; what it lets pass is stored as the session's plan.
 
     The inputs are verified against their contracts once more, since a
-    blocking check guards only the run that it is part of.
+    blocking check guards only the run that it is part of. The decisions are
+    kept with the plan, those that deny too: without one no order leaves.
     """
     world: TradingWorld = context.resources.world
     session = session_of(context.partition_key)
     verified(session, order_plan=order_plan, portfolio_snapshot=portfolio_snapshot)
     verified(session, asset_catalog=asset_catalog, allocation=allocation)
     number = _number(world, portfolio_snapshot, session)
-    portfolio = planning.portfolio_from_frame(portfolio_snapshot)
-    if not number.hypothetical:
-        portfolio = replace(portfolio, blocked=world.portfolio().blocked)
-    decisions = decide(
-        planning.intents_from_frame(order_plan),
-        portfolio,
-        world.limits,
-        world.trading_state.read(),
-        tradability_of(asset_catalog),
-    )
+    intents = planning.intents_from_frame(order_plan)
+    state = _risk_state(world, number, intents, portfolio_snapshot, allocation, asset_catalog, bars)
+    decisions = decide(intents, state, world.limits)
     frame = planning.decisions_to_frame(decisions, session, number.plan_id)
     plan = Plan(
         plan_id=number.plan_id,
-        account_number=portfolio.account_number,
+        account_number=state.portfolio.account_number,
         session=session,
         execution_session=sessions.next_session(session),
         version=number.version,
@@ -224,10 +228,13 @@ def approved_orders(
         lineage=lineage_of(context.instance, behind_a_plan(world.strategies), context.partition_key),
         code_version=__version__,
         config_hash=world.settings.fingerprint(),
+        decisions=planning.archived(decisions),
     )
     plans.store(plan, world.plans)
     with bound(session=session, plan_id=plan.plan_id, run_id=context.run.run_id):
         _log_planned(plan)
+    if not plan.hypothetical:
+        _tell_of_denials(world, plan)
     return metadata.materialised(
         context,
         frame,
@@ -238,7 +245,68 @@ def approved_orders(
             "approved": int((frame["approved_quantity"] > 0).sum()),
             "denied": int((frame["decision"] == "denied").sum()),
             "decisions": metadata.table(
-                frame[["symbol", "side", "quantity", "approved_quantity", "decision", "breaches"]]
+                frame[["symbol", "side", "quantity", "approved_quantity", "decision", "breaches", "warnings"]]
             ),
         },
     )
+
+
+def _risk_state(
+    world: TradingWorld,
+    number: plans.PlanNumber,
+    intents: Sequence[OrderIntent],
+    snapshot: pd.DataFrame,
+    allocation: pd.DataFrame,
+    catalog: pd.DataFrame,
+    bars: pd.DataFrame,
+) -> RiskState:
+    session = snapshot["session"].iloc[0]
+    portfolio, target = planning.portfolio_from_frame(snapshot), allocations.from_frame(allocation)
+    facts = risk_inputs.KnownFacts(tradability_of(catalog), world.instruments, bars)
+    if not number.hypothetical:
+        portfolio = _still_so(portfolio, world.portfolio())
+        facts = replace(facts, fills=fills_from_frame(world.tables.read("fills")))
+    symbols = frozenset(intent.symbol for intent in intents)
+    question = risk_inputs.RiskQuestion(portfolio, symbols, sessions.next_session(session), world.clock.now())
+    trading_state = world.trading_state.certain()
+    if number.hypothetical:
+        return risk_inputs.modelled_state(question, target, trading_state, facts)
+    return risk_inputs.account_state(
+        question, target, trading_state, facts, world.broker, world.market_sources, world.watch_rules
+    )
+
+
+def _still_so(snapshot: Portfolio, now: Portfolio) -> Portfolio:
+    """Return the snapshot with the broker's word on the account of now.
+
+    Raises:
+        DataError: cash or positions are not those of the snapshot any more.
+    """
+    held = {symbol: position.quantity for symbol, position in snapshot.positions.items() if position.quantity}
+    found = {symbol: position.quantity for symbol, position in now.positions.items() if position.quantity}
+    if (held, snapshot.cash) != (found, now.cash):
+        raise DataError(
+            f"the account has changed since its snapshot was taken at {snapshot.as_of.isoformat()}: it held "
+            f"{_told(held, snapshot.cash)}, it holds {_told(found, now.cash)}; materialise portfolio_snapshot and "
+            f"order_plan again"
+        )
+    return replace(snapshot, blocked=now.blocked)
+
+
+def _told(held: Mapping[str, Decimal], cash: Decimal) -> str:
+    shares = ", ".join(f"{quantity.normalize():f} {symbol}" for symbol, quantity in sorted(held.items()))
+    return f"{cash:.2f} dollars and {shares or 'no shares'}"
+
+
+def _tell_of_denials(world: TradingWorld, plan: Plan) -> None:
+    # Whoever set the trading state has told of it.
+    told_before = (BreachCode.TRADING_HALTED, BreachCode.REDUCING_ONLY)
+    denied = [
+        made
+        for made in plan.decisions
+        if made.decision == "denied" and not all(breach.startswith(told_before) for breach in made.breaches)
+    ]
+    if denied:
+        told = "\n".join(f"{made.client_order_id}: {'; '.join(made.breaches)}" for made in denied)
+        title = f"{len(denied)} of {len(plan.decisions)} orders of plan {plan.plan_id} were denied by the risk engine"
+        world.notifier.notify(Alert(f"denied:{plan.plan_id}", Severity.WARNING, title, told, world.wall.now()))

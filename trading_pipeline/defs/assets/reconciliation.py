@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 
 from trading_pipeline.application import reconciliation as books
+from trading_pipeline.application.execution import report
 from trading_pipeline.application.planning import portfolio_from_frame
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.table_asset import table_asset
@@ -15,6 +16,8 @@ from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import OutsideExecutionWindow
+from trading_pipeline.domain.orders import Plan
+from trading_pipeline.domain.portfolio import Portfolio
 from trading_pipeline.domain.risk.trading_state import TradingMode
 
 GROUP = "fills"
@@ -39,11 +42,24 @@ def reconciliation(
     before = portfolio_from_frame(portfolio_snapshot)
     theirs = books.observed(world.broker, world.clock, before.as_of, world.broker)
     _refuse_late(session, theirs.portfolio.as_of)
-    holder = world.journal.claimed(before.account_number, session)
-    journal = world.journal.history(holder) if holder else ()
-    found = books.reconcile(books.Ours(before, books.fills_from_frame(fills), journal), theirs)
+    found = books.reconcile(_ours(world, session, before, fills), theirs)
     _respond(world, found, session, "after placing")
     return metadata.materialised(context, books.to_frame(found, session), described(found, session))
+
+
+def _ours(world: TradingWorld, session: date, before: Portfolio, fills: pd.DataFrame) -> books.Ours:
+    """Return what we know of the session: what was recorded of its plan, and of liquidations beside it."""
+    account = before.account_number
+    begun = [plan for plan in world.plans.liquidations(account, session) if _was_begun(world, plan)]
+    holder = world.journal.claimed(account, session)
+    plans = [plan.plan_id for plan in begun] + ([holder] if holder else [])
+    sold = [fill for plan in begun for fill in report(plan, world.venue).fills]
+    journal = [line for plan_id in plans for line in world.journal.history(plan_id)]
+    return books.Ours(before, (*books.fills_from_frame(fills), *sold), journal)
+
+
+def _was_begun(world: TradingWorld, plan: Plan) -> bool:
+    return world.journal.claimed(plan.account_number, plan.session, plan.liquidation) == plan.plan_id
 
 
 def _refuse_late(session: date, now: datetime) -> None:

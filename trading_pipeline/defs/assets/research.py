@@ -40,7 +40,10 @@ MOST_DRAWN = 30
 
 def research_assets() -> Sequence[dg.AssetsDefinition]:
     """Return the assets of the research graph, upstream first."""
-    return [signal_history, strategy_diversity]
+    # It takes from this module what all assets of the group share.
+    from trading_pipeline.defs.assets.sizing_comparison import sizing_comparison
+
+    return [signal_history, strategy_diversity, sizing_comparison]
 
 
 @dg.op(

@@ -1,135 +1,111 @@
-"""What orders may not exceed, and the decisions that say so.
+"""What orders may not exceed, as two families of defaults.
 
-*Denied* is our own word, said before anything is sent; *rejected* is the venue's.
+The *rotation* family is for strategies that hold one or few funds at a time,
+leveraged ones among them, and move all of it in a day; the *ordinary* family
+is for a spread portfolio. Why each figure is what it is, and how often each
+would have acted on history, is told in ``docs/decisions/risk.md``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from enum import StrEnum
 
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.orders import OrderIntent
+from trading_pipeline.domain.risk.day_trades import DayTradeRule
+
+Limit = Decimal | None
+
+
+class LimitFamily(StrEnum):
+    """For which kind of strategy the defaults are meant."""
+
+    ROTATION = "rotation"
+    ORDINARY = "ordinary"
 
 
 @dataclass(frozen=True)
 class RiskLimits:
-    """Limits of one account; a measure equal to its limit passes.
+    """Limits of one account; a measure equal to its limit passes, and None limits nothing.
+
+    Where nothing else is said, figures are fractions (or multiples) of equity
+    once the order, the open orders and the plan's earlier ones of its side have
+    filled. The defaults are those of the rotation family.
 
     Attributes:
-        max_position_weight: one symbol's market value as a fraction of equity, after the order fills.
+        max_position_weight: one ordinary symbol's market value.
+        max_leveraged_weight: one leveraged or inverse fund's market value.
+        max_strategy_share: what one strategy directs.
+        max_gross_leverage: all positions, signs ignored.
+        max_net_leverage: long less short positions, sign ignored.
+        max_effective_leverage: all positions times the funds' own multiples, signs ignored.
+        max_concentration: sum of the squared weights (Herfindahl index), 1 for equity in one symbol.
+        max_class_exposure: one asset class.
+        max_sector_exposure: one sector.
+        max_unclassified_exposure: all symbols of which nobody knows the class.
         max_order_value: US dollars of one order, at the higher of its limit and reference price.
-        max_orders_per_session: orders of one plan that may be sent.
+        max_orders_per_session: orders that may be sent in one session.
+        max_session_turnover: dollars bought and sold in one session.
+        max_identical_orders: orders of the same symbol, side and quantity within a minute.
+        max_participation: one order as a fraction of the average daily dollar volume.
         max_price_deviation: distance of a limit price from the reference price, as a fraction of the latter.
+        allow_market_orders: whether an order may go without a limit price.
+        max_value_at_risk: Student-t value at risk of a day, at 99 %.
+        max_expected_shortfall: expected shortfall of a day, at 97.5 %.
+        margin_buffer: least equity that is to be left above the maintenance margin.
+        day_trade_rule: which rule on day trades binds.
+        block_wash_sales: whether a sale whose loss taxes would disallow is denied, not only told of.
 
     Raises:
         InvalidInput: a limit is not a positive number.
     """
 
-    max_position_weight: Decimal = Decimal("1.0")
-    max_order_value: Decimal = Decimal(1_000_000)
-    max_orders_per_session: int = 50
-    max_price_deviation: Decimal = Decimal("0.35")
+    max_position_weight: Limit = Decimal(1)
+    max_leveraged_weight: Limit = Decimal(1)
+    max_strategy_share: Limit = Decimal(1)
+    max_gross_leverage: Limit = Decimal(1)
+    max_net_leverage: Limit = Decimal(1)
+    max_effective_leverage: Limit = Decimal(3)
+    max_concentration: Limit = Decimal(1)
+    max_class_exposure: Limit = Decimal(1)
+    max_sector_exposure: Limit = Decimal(1)
+    max_unclassified_exposure: Limit = Decimal("0.05")
+    max_order_value: Limit = Decimal(1_000_000)
+    max_orders_per_session: int | None = 50
+    max_session_turnover: Limit = Decimal("2.5")
+    max_identical_orders: int | None = 3
+    max_participation: Limit = Decimal("0.01")
+    max_price_deviation: Limit = Decimal("0.35")
+    allow_market_orders: bool = False
+    max_value_at_risk: Limit = Decimal("0.25")
+    max_expected_shortfall: Limit = Decimal("0.30")
+    margin_buffer: Limit = Decimal("0.05")
+    day_trade_rule: DayTradeRule = DayTradeRule.BOTH
+    block_wash_sales: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a limit that would limit nothing or everything."""
         for limit in fields(self):
-            value = Decimal(getattr(self, limit.name))
-            if not value.is_finite() or value <= 0:
-                raise InvalidInput(f"risk limit {limit.name} must be a positive number, was {value}")
+            value = getattr(self, limit.name)
+            if value is None or isinstance(value, (bool, str)):
+                continue
+            if not Decimal(value).is_finite() or value <= 0:
+                raise InvalidInput(f"risk limit {limit.name} must be a positive number, was {value}; none switches off")
 
 
-class BreachCode(StrEnum):
-    """Why an order was denied or reduced; ``sentence`` says it to a person."""
-
-    sentence: str
-
-    def __new__(cls, code: str, sentence: str) -> "BreachCode":
-        """Attach the sentence to the code."""
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.sentence = sentence
-        return member
-
-    TRADING_HALTED = "TRADING_HALTED", "The trading state allows no orders."
-    REDUCING_ONLY = "REDUCING_ONLY", "The trading state lets exposure only be lowered."
-    ACCOUNT_BLOCKED = "ACCOUNT_BLOCKED", "The broker lets this account trade nothing now."
-    INPUT_MISSING = "INPUT_MISSING", "A figure that the decision needs is missing or not a number."
-    ASSET_UNKNOWN = "ASSET_UNKNOWN", "The broker does not know the symbol."
-    ASSET_NOT_TRADABLE = "ASSET_NOT_TRADABLE", "The broker does not let the symbol be traded."
-    QUANTITY_NOT_POSITIVE = "QUANTITY_NOT_POSITIVE", "The quantity is zero or negative."
-    QUANTITY_PRECISION = "QUANTITY_PRECISION", "The quantity is finer than the symbol trades in."
-    PRICE_NOT_POSITIVE = "PRICE_NOT_POSITIVE", "The limit or reference price is zero or negative."
-    PRICE_DEVIATION = "PRICE_DEVIATION", "The limit price is too far from the reference price."
-    ORDER_VALUE = "ORDER_VALUE", "The order is worth more than one order may be."
-    ORDERS_PER_SESSION = "ORDERS_PER_SESSION", "The session has had all the orders that it may have."
-    SELLS_MORE_THAN_HELD = "SELLS_MORE_THAN_HELD", "The order would sell shares that are not held."
-    POSITION_WEIGHT = "POSITION_WEIGHT", "The symbol would be too large a part of equity."
-
-
-@dataclass(frozen=True)
-class Breach:
-    """One limit that an order breaks: what was measured, and the most that was allowed.
-
-    Both are figures in the limit's unit, or words where there is no figure.
-    """
-
-    code: BreachCode
-    measured: Decimal | str
-    limit: Decimal | str
-
-    def __str__(self) -> str:
-        """Return the breach as one phrase.
-
-        >>> str(Breach(BreachCode.POSITION_WEIGHT, Decimal("0.4"), Decimal("0.35")))
-        'POSITION_WEIGHT 0.4 > 0.35'
-        >>> str(Breach(BreachCode.ASSET_UNKNOWN, "FNGZ", "a symbol that the broker knows"))
-        'ASSET_UNKNOWN FNGZ, wanted a symbol that the broker knows'
-        """
-        between = ", wanted " if isinstance(self.limit, str) else " > "
-        return f"{self.code} {_plain(self.measured)}{between}{_plain(self.limit)}"
-
-
-def _plain(value: Decimal | str) -> str:
-    return value if isinstance(value, str) else f"{value:.9f}".rstrip("0").rstrip(".")
-
-
-@dataclass(frozen=True)
-class Approved:
-    """The order may be sent as it is."""
-
-    intent: OrderIntent
-
-    @property
-    def quantity(self) -> Decimal:
-        """Shares that may be sent: all that were intended."""
-        return self.intent.quantity
-
-    @property
-    def breaches(self) -> tuple[Breach, ...]:
-        """None."""
-        return ()
-
-
-@dataclass(frozen=True)
-class Reduced:
-    """Only ``quantity`` shares of the order may be sent: more than none, fewer than were intended."""
-
-    intent: OrderIntent
-    quantity: Decimal
-    breaches: tuple[Breach, ...]
-
-
-@dataclass(frozen=True)
-class Denied:
-    """The order must not be sent."""
-
-    intent: OrderIntent
-    breaches: tuple[Breach, ...]
-
-    @property
-    def quantity(self) -> Decimal:
-        """Shares that may be sent: none."""
-        return Decimal(0)
-
-
-RiskDecision = Approved | Reduced | Denied
+FAMILIES: Mapping[LimitFamily, RiskLimits] = {
+    LimitFamily.ROTATION: RiskLimits(),
+    LimitFamily.ORDINARY: RiskLimits(
+        max_position_weight=Decimal("0.25"),
+        max_leveraged_weight=Decimal("0.15"),
+        max_strategy_share=Decimal("0.5"),
+        max_effective_leverage=Decimal("1.5"),
+        max_concentration=Decimal("0.2"),
+        max_class_exposure=Decimal("0.7"),
+        max_sector_exposure=Decimal("0.4"),
+        max_session_turnover=Decimal(1),
+        max_value_at_risk=Decimal("0.04"),
+        max_expected_shortfall=Decimal("0.03"),
+    ),
+}
+"""The defaults of each family."""

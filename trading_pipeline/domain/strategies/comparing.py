@@ -1,4 +1,4 @@
-"""When one reading is above another, and which of many are at the top.
+"""When one reading is above another, which of many are at the top, and the shares that deviations give.
 
 In a comparison readings are equal within 1e-10, or within that part of
 themselves if they are large: otherwise the rounding of a quotient would decide
@@ -57,6 +57,20 @@ def best(ranked_by: FloatArray, end: End, count: int) -> npt.NDArray[np.intp]:
         # NaN sorts last, and a stable sort leaves ties in the order listed.
         places = np.argsort(ascending, axis=0, kind="stable")[:count]
     return np.where(np.isnan(np.take_along_axis(ranked_by, places, axis=0)), -1, places)
+
+
+def inverse_shares(deviations: FloatArray) -> FloatArray:
+    """Return shares proportional to 1 / deviation that sum to 1, a row for each holding and a column for each session.
+
+    Deviations are positive; one that is infinite has no share.
+
+    >>> inverse_shares(np.array([[1.0, 2.0], [3.0, np.inf]]))
+    array([[0.75, 1.  ],
+           [0.25, 0.  ]])
+    """
+    inverse = 1 / deviations
+    shares: FloatArray = inverse / inverse.sum(axis=0)
+    return shares
 
 
 def kept(ranked_by: FloatArray, end: End, count: int) -> BoolArray:

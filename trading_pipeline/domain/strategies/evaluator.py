@@ -27,7 +27,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from trading_pipeline.domain.indicators import FloatArray, Indicator, IndicatorPanel, Reading, Smoothing, compute
-from trading_pipeline.domain.strategies.comparing import EQUAL_WITHIN, BoolArray, best, holds
+from trading_pipeline.domain.strategies.comparing import EQUAL_WITHIN, BoolArray, best, holds, inverse_shares
 from trading_pipeline.domain.strategies.sharing import Number, SharedTree
 from trading_pipeline.domain.strategies.tree import (
     CLOSE,
@@ -224,8 +224,7 @@ class Evaluator:
     def _step_inverse_volatility(self, node: InverseVolatility, rows: Rows, share: FloatArray) -> Step:
         deviations = np.stack([self.values(measure)[self._fewest(rows)] for measure in node.measures()])
         usable = (deviations > EQUAL_WITHIN).all(axis=0)
-        inverse = 1 / deviations[:, usable]
-        shares = share[usable] * (inverse / inverse.sum(axis=0))
+        shares = share[usable] * inverse_shares(deviations[:, usable])
         return _step(
             [(child, rows[usable], part) for child, part in zip(node.children, shares, strict=True)], rows[~usable]
         )
