@@ -97,7 +97,7 @@ def liquidation_watch(interval_seconds: int) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=WATCH,
-        job=liquidate_job,
+        job_name=liquidate_job.name,
         description=(
             "Looks at what sets a liquidation off: a drawdown that halts, books that differ from the broker's, a spike "
             "of the market. Asks a person, or launches it where the settings say automatic. Goes on with one that was "

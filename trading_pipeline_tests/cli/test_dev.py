@@ -70,6 +70,7 @@ def test_the_ui_knows_the_graph(opened):
         "allocation",
         "orders",
         "fills",
+        "risk",
         "research",
     }
 

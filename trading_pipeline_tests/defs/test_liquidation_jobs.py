@@ -38,7 +38,7 @@ class Desk:
     def look(self):
         """Evaluate the sensor: the request for a run, or why there is none."""
         sensor = liquidation_watch(30)
-        definitions = dg.Definitions(sensors=[sensor], resources={"world": self.stage.world})
+        definitions = dg.Definitions(jobs=[liquidate_job], sensors=[sensor], resources={"world": self.stage.world})
         tick = sensor.evaluate_tick(
             dg.build_sensor_context(
                 self.instance, resources={"world": self.stage.world}, definitions=definitions, sensor_name=sensor.name

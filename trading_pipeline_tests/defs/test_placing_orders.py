@@ -9,6 +9,7 @@ from trading_pipeline.adapters.storage.home import Home
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain.errors import Interrupted
 from trading_pipeline.settings import ExecutionSettings, MonitoringSettings, Settings
+from trading_pipeline_tests.builders import TurnedClock
 
 
 @pytest.fixture
@@ -20,7 +21,8 @@ def world_that_waits(tmp_path):
             Home(tmp_path / "home").prepared(),
         )
         # Nothing of the venue is asked here.
-        world.broker = world.market_data = world.clock = object()
+        world.broker = world.market_data = object()
+        world.clock = TurnedClock()
         return world
 
     return opened

@@ -9,7 +9,7 @@ import pytest
 
 from trading_pipeline.adapters.notifiers import AlertOutbox
 from trading_pipeline.adapters.storage.journal import SqliteJournal
-from trading_pipeline.adapters.storage.objects import FileObjects
+from trading_pipeline.adapters.storage.objects import FileObjects, StoredPlans
 from trading_pipeline.adapters.storage.tables import DeltaTables
 from trading_pipeline.adapters.storage.trading_state import StoredTradingState
 from trading_pipeline.application.planning import portfolio_to_frame
@@ -140,6 +140,7 @@ def desk(tmp_path):
         broker=SettledBroker(account("500", TLT="10", SPY="5")),
         trading_state=StoredTradingState(FileObjects(tmp_path / "objects")),
         notifier=AlertOutbox(tmp_path / "alerts.sqlite"),
+        plans=StoredPlans(FileObjects(tmp_path / "objects")),
     )
     with dg.DagsterInstance.ephemeral() as instance:
         yield Desk(world, instance)
