@@ -18,6 +18,8 @@ HEADER = 76
 BROKEN, USED, PLAIN = "#b2182b", COLOURS[0], COLOURS[4]
 FURTHEST = 1.25
 """Bars end here, at a quarter beyond the limit; the figure beside says how much it is."""
+WHOLE_FROM = 1_000
+"""Figures as large as this are dollars, of which nobody asks for the cents."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,7 @@ def _draw_limits(into: ET.Element, bars: Sequence[LimitBar]) -> None:
         width = _room() * min(max(bar.share, 0.0), FURTHEST) / FURTHEST if is_known else 0.0
         colour = BROKEN if bar.share > 1 else USED
         add(into, "rect", {"x": LABELS, "y": y + 3, "width": width, "height": ROW - 6, "fill": colour})
-        figure = "not known" if math.isnan(bar.value) else f"{bar.value:.4g}"
-        words = f"{figure} of {bar.limit:.4g}"
+        words = f"{_figure(bar.value)} of {_figure(bar.limit)}"
         text(into, WIDTH - 2 * MARGIN, y + 13, words, size=11, anchor="end", fill=BROKEN if bar.share > 1 else FAINT)
     x, height = LABELS + _room() / FURTHEST, ROW * len(bars)
     add(into, "rect", {"x": x, "y": HEAD - ROW, "width": 1, "height": height, "fill": FAINT})
@@ -97,3 +98,14 @@ def _draw_panel(into: ET.Element, panel: FigurePanel) -> None:
         add(into, "rect", {"x": x, "y": y + 3, "width": width, "height": ROW - 6, "fill": PLAIN})
         figure = f"{bar.value:.2%}" if math.isfinite(bar.value) else "not known"
         text(into, WIDTH - 2 * MARGIN, y + 13, figure, size=11, anchor="end", fill=FAINT)
+
+
+def _figure(value: float) -> str:
+    """Return a figure for people: large ones in whole dollars, small ones with the digits that count.
+
+    >>> [_figure(value) for value in (22_630.4, 0.00016672, 1.0, float("nan"))]
+    ['22,630', '0.0001667', '1', 'not known']
+    """
+    if math.isnan(value):
+        return "not known"
+    return f"{value:,.0f}" if abs(value) >= WHOLE_FROM else f"{value:.4g}"

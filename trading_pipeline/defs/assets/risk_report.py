@@ -114,7 +114,9 @@ def _by_share(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _drawing(frame: pd.DataFrame) -> dg.MetadataValue[Any]:
-    limited = _by_share(frame[frame["limit"].notna()]).head(MOST_BARS)
+    # What is not known is told in a list of its own, and comes last here.
+    limited = frame[frame["limit"].notna()]
+    limited = limited.sort_values("share_of_limit", ascending=False, kind="stable").head(MOST_BARS)
     bars = [
         LimitBar(f"{row['measure']}: {row['part']}", row["value"], row["limit"], row["share_of_limit"])
         for row in limited.to_dict("records")
