@@ -5,13 +5,15 @@ elsewhere. Whatever comes from outside is written by an XML library, which
 escapes it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
+
+from trading_pipeline.reporting.svg import FAINT, PAPER, Attributes, add, document, text
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,15 +35,9 @@ SMALLEST_CELL_WITH_NUMBER = 24
 STOPS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 COLOURS = ((33, 102, 172), (146, 197, 222), (247, 247, 247), (244, 165, 130), (178, 24, 43))
 UNDEFINED = "#d9d9d9"
-INK = "#222222"
-FAINT = "#5c5c5c"
-PAPER = "#ffffff"
-FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
 BLACK = "#000000"
 DARK = 0.18
 """The relative luminance (0 to 1) of a colour on which black and white are as easy to read."""
-
-Attributes = Mapping[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -80,14 +76,10 @@ def diversity_plot(
     # Column labels lie flat where they fit and stand upright where they do not.
     upright = margin > cell
     height = HEADER + PANEL_HEAD + (margin if upright else 18) + cell * len(names) + FOOTER
-    root = _root(height)
-    heading = _heading(return_correlation, effective_number)
-    _add(root, "title", {}, heading)
-    _add(root, "rect", {"width": WIDTH, "height": height, "fill": PAPER})
-    _text(root, MARGIN, 36, heading, size=20, weight="bold")
-    _text(root, MARGIN, 58, _subtitle(period), size=13, fill=FAINT)
+    root = document(WIDTH, height, _heading(return_correlation, effective_number), MARGIN)
+    text(root, MARGIN, 58, _subtitle(period), size=13, fill=FAINT)
     for place, panel in enumerate(panels):
-        group = _add(root, "g", {"transform": f"translate({MARGIN + place * (PANEL + GAP):g},{HEADER})"})
+        group = add(root, "g", {"transform": f"translate({MARGIN + place * (PANEL + GAP):g},{HEADER})"})
         _draw_panel(group, panel, _Grid(tuple(names), tuple(labels), margin, cell, upright=upright))
     _draw_legend(root, height - FOOTER + 26)
     return ET.tostring(root, encoding="unicode")
@@ -115,11 +107,6 @@ class _Grid:
         return (place + 0.5) * self.cell
 
 
-def _root(height: float) -> ET.Element:
-    size = {"width": f"{WIDTH}", "height": f"{height:g}", "viewBox": f"0 0 {WIDTH} {height:g}"}
-    return ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "font-family": FONT, **size})
-
-
 def _heading(return_correlation: FloatArray, effective_number: float) -> str:
     earning = int(np.count_nonzero(~np.isnan(np.diag(return_correlation))))
     left_out = len(return_correlation) - earning
@@ -134,10 +121,10 @@ def _subtitle(period: tuple[date, date] | None) -> str:
 
 
 def _draw_panel(into: ET.Element, panel: _Panel, grid: _Grid) -> None:
-    _text(into, grid.margin, 14, panel.title, size=15, weight="bold")
-    _text(into, grid.margin, 32, panel.meaning, size=11, fill=FAINT)
+    text(into, grid.margin, 14, panel.title, size=15, weight="bold")
+    text(into, grid.margin, 32, panel.meaning, size=11, fill=FAINT)
     for place, label in enumerate(grid.labels):
-        _text(into, grid.margin - 6, grid.top + grid.middle(place) + 4, label, size=grid.label_size, anchor="end")
+        text(into, grid.margin - 6, grid.top + grid.middle(place) + 4, label, size=grid.label_size, anchor="end")
         _column_label(into, grid, place, label)
     for row, column in np.ndindex(panel.values.shape):
         _draw_cell(into, panel, grid, row, column)
@@ -146,10 +133,10 @@ def _draw_panel(into: ET.Element, panel: _Panel, grid: _Grid) -> None:
 def _column_label(into: ET.Element, grid: _Grid, place: int, label: str) -> None:
     x, y = grid.margin + grid.middle(place), grid.top - 6
     if grid.upright:
-        turned = _text(into, x + 4, y, label, size=grid.label_size)
+        turned = text(into, x + 4, y, label, size=grid.label_size)
         turned.set("transform", f"rotate(-90 {x + 4:g} {y:g})")
     else:
-        _text(into, x, y, label, size=grid.label_size, anchor="middle")
+        text(into, x, y, label, size=grid.label_size, anchor="middle")
 
 
 def _draw_cell(into: ET.Element, panel: _Panel, grid: _Grid, row: int, column: int) -> None:
@@ -158,29 +145,29 @@ def _draw_cell(into: ET.Element, panel: _Panel, grid: _Grid, row: int, column: i
     fill, ink = _colours(value)
     number = "\N{EN DASH}" if np.isnan(value) else _number(value)
     box: Attributes = {"x": x, "y": y, "width": grid.cell, "height": grid.cell, "fill": fill, "stroke": PAPER}
-    cell = _add(into, "g", {})
-    _add(cell, "title", {}, f"{panel.title}, {grid.names[row]} and {grid.names[column]}: {number}")
-    _add(cell, "rect", box)
+    cell = add(into, "g", {})
+    add(cell, "title", {}, f"{panel.title}, {grid.names[row]} and {grid.names[column]}: {number}")
+    add(cell, "rect", box)
     if grid.cell >= SMALLEST_CELL_WITH_NUMBER:
         size = min(15.0, grid.cell * 0.34)
-        _text(cell, x + grid.cell / 2, y + grid.cell / 2 + size * 0.36, number, size=size, fill=ink, anchor="middle")
+        text(cell, x + grid.cell / 2, y + grid.cell / 2 + size * 0.36, number, size=size, fill=ink, anchor="middle")
 
 
 def _draw_legend(into: ET.Element, top: float) -> None:
-    gradient = _add(_add(into, "defs", {}), "linearGradient", {"id": "scale"})
+    gradient = add(add(into, "defs", {}), "linearGradient", {"id": "scale"})
     for stop, colour in zip(STOPS, COLOURS, strict=True):
-        _add(gradient, "stop", {"offset": (stop + 1) / 2, "stop-color": _hex(colour)})
+        add(gradient, "stop", {"offset": (stop + 1) / 2, "stop-color": _hex(colour)})
     bar, left = 240, MARGIN
-    _add(into, "rect", {"x": left, "y": top, "width": bar, "height": 12, "fill": "url(#scale)"})
+    add(into, "rect", {"x": left, "y": top, "width": bar, "height": 12, "fill": "url(#scale)"})
     for share, anchor, meaning in (
         (0, "start", "-1 opposite"),
         (0.5, "middle", "0 unrelated"),
         (1, "end", "1 the same"),
     ):
-        _text(into, left + share * bar, top + 27, meaning.replace("-", "\N{MINUS SIGN}"), size=11, anchor=anchor)
-    _add(into, "rect", {"x": left + bar + 40, "y": top, "width": 12, "height": 12, "fill": UNDEFINED})
-    _text(into, left + bar + 58, top + 10, "undefined: too few common sessions, or one never changes", size=11)
-    _text(into, left + bar + 58, top + 27, "holdings: 0 nothing in common, 1 the same weights", size=11)
+        text(into, left + share * bar, top + 27, meaning.replace("-", "\N{MINUS SIGN}"), size=11, anchor=anchor)
+    add(into, "rect", {"x": left + bar + 40, "y": top, "width": 12, "height": 12, "fill": UNDEFINED})
+    text(into, left + bar + 58, top + 10, "undefined: too few common sessions, or one never changes", size=11)
+    text(into, left + bar + 58, top + 27, "holdings: 0 nothing in common, 1 the same weights", size=11)
 
 
 def _number(value: float) -> str:
@@ -207,26 +194,3 @@ def _hex(colour: Sequence[float]) -> str:
 
 def _shortened(name: str) -> str:
     return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _text(
-    into: ET.Element,
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: float,
-    weight: str = "normal",
-    fill: str = INK,
-    anchor: str = "start",
-) -> ET.Element:
-    attributes: dict[str, float | str] = {"font-size": size, "font-weight": weight, "fill": fill, "text-anchor": anchor}
-    return _add(into, "text", {"x": x, "y": y, **attributes}, text)
-
-
-def _add(into: ET.Element, tag: str, attributes: Attributes, text: str | None = None) -> ET.Element:
-    written = {name: value if isinstance(value, str) else f"{value:g}" for name, value in attributes.items()}
-    element = ET.SubElement(into, tag, written)
-    # XML has no way to write control characters, not even escaped.
-    element.text = text if text is None else "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
-    return element

@@ -13,6 +13,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import numpy.typing as npt
 
+from trading_pipeline.reporting.svg import FAINT, Attributes, add, document, text
+
 FloatArray = npt.NDArray[np.float64]
 
 WIDTH = 900
@@ -34,13 +36,7 @@ PERCENT_BELOW = 10
 # Okabe and Ito, Color Universal Design, 2008: told apart by people who do not see red or green as others do.
 COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#0072b2", "#cc79a7")
 DASHES = ("none", "6 3", "2 2")
-INK = "#222222"
-FAINT = "#5c5c5c"
 RULE = "#d9d9d9"
-PAPER = "#ffffff"
-FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
-
-Attributes = Mapping[str, float | str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +81,14 @@ def sizing_plot(sessions: Sequence[date], lines: Sequence[SizingLine]) -> str:
         lines: One a way of sizing, in the order of the key; all with the same figures.
     """
     height = HEADER + PANEL * len(PANELS) + KEY_ROW * (len(lines) + 1) + FOOTER
-    size = {"width": f"{WIDTH}", "height": f"{height}", "viewBox": f"0 0 {WIDTH} {height}"}
-    root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "font-family": FONT, **size})
-    _add(root, "title", {}, "Sizing side by side")
-    _add(root, "rect", {"width": WIDTH, "height": height, "fill": PAPER})
-    _text(root, MARGIN, 36, "Sizing side by side", size=20, weight="bold")
-    _text(root, MARGIN, 58, f"{len(sessions)} sessions, {sessions[0]} to {sessions[-1]}", size=13, fill=FAINT)
+    root = document(WIDTH, height, "Sizing side by side", MARGIN)
+    text(root, MARGIN, 58, f"{len(sessions)} sessions, {sessions[0]} to {sessions[-1]}", size=13, fill=FAINT)
     shown = _shown(len(sessions))
     for place, panel in enumerate(PANELS):
-        group = _add(root, "g", {"transform": f"translate({MARGIN},{HEADER + place * PANEL})"})
+        group = add(root, "g", {"transform": f"translate({MARGIN},{HEADER + place * PANEL})"})
         _draw_panel(group, panel, lines, shown)
-    _draw_days(_add(root, "g", {"transform": f"translate({MARGIN},{HEADER + PANEL * len(PANELS)})"}), sessions)
-    _draw_key(_add(root, "g", {"transform": f"translate({MARGIN},{height - KEY_ROW * (len(lines) + 1)})"}), lines)
+    _draw_days(add(root, "g", {"transform": f"translate({MARGIN},{HEADER + PANEL * len(PANELS)})"}), sessions)
+    _draw_key(add(root, "g", {"transform": f"translate({MARGIN},{height - KEY_ROW * (len(lines) + 1)})"}), lines)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -152,18 +144,18 @@ def _steps(high: float) -> tuple[float, ...]:
 
 
 def _draw_panel(into: ET.Element, panel: _Panel, lines: Sequence[SizingLine], shown: npt.NDArray[np.intp]) -> None:
-    _text(into, LEFT, 14, panel.title, size=15, weight="bold")
-    _text(into, LEFT + 90, 14, panel.meaning, size=12, fill=FAINT)
+    text(into, LEFT, 14, panel.title, size=15, weight="bold")
+    text(into, LEFT + 90, 14, panel.meaning, size=12, fill=FAINT)
     drawn = [panel.of(line)[shown] for line in lines]
     scale = _Scale.over(np.concatenate([np.empty(0), *drawn]), logarithmic=panel.logarithmic)
     for tick in scale.ticks:
         y = scale.height(tick)
-        _add(into, "rect", {"x": LEFT, "y": y, "width": PLOT_WIDTH, "height": 1, "fill": RULE})
-        _text(into, LEFT - 8, y + 4, _tick(tick, panel), size=11, fill=FAINT, anchor="end")
+        add(into, "rect", {"x": LEFT, "y": y, "width": PLOT_WIDTH, "height": 1, "fill": RULE})
+        text(into, LEFT - 8, y + 4, _tick(tick, panel), size=11, fill=FAINT, anchor="end")
     for place, (line, values) in enumerate(zip(lines, drawn, strict=True)):
-        group = _add(into, "g", {})
-        _add(group, "title", {}, f"{panel.title}, {line.name}")
-        _add(group, "path", {"d": _path(values, scale), "fill": "none", "stroke-width": 1.6, **_stroke(place)})
+        group = add(into, "g", {})
+        add(group, "title", {}, f"{panel.title}, {line.name}")
+        add(group, "path", {"d": _path(values, scale), "fill": "none", "stroke-width": 1.6, **_stroke(place)})
 
 
 def _tick(tick: float, panel: _Panel) -> str:
@@ -189,20 +181,20 @@ def _stroke(place: int) -> Attributes:
 def _draw_days(into: ET.Element, sessions: Sequence[date]) -> None:
     for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
         day = sessions[round(share * (len(sessions) - 1))]
-        _text(into, LEFT + share * PLOT_WIDTH, -4, str(day), size=11, fill=FAINT, anchor=anchor)
+        text(into, LEFT + share * PLOT_WIDTH, -4, str(day), size=11, fill=FAINT, anchor=anchor)
 
 
 def _draw_key(into: ET.Element, lines: Sequence[SizingLine]) -> None:
     titles = list(lines[0].figures) if lines else []
     room = (WIDTH - 2 * MARGIN - 240) / max(len(titles), 1)
     for column, title in enumerate(titles):
-        _text(into, 240 + (column + 1) * room, -4, title, size=12, fill=FAINT, anchor="end")
+        text(into, 240 + (column + 1) * room, -4, title, size=12, fill=FAINT, anchor="end")
     for place, line in enumerate(lines):
         y = place * KEY_ROW + 14
-        _add(into, "path", {"d": f"M0 {y - 4}L28 {y - 4}", "fill": "none", "stroke-width": 3, **_stroke(place)})
-        _text(into, 38, y, line.name, size=13)
+        add(into, "path", {"d": f"M0 {y - 4}L28 {y - 4}", "fill": "none", "stroke-width": 3, **_stroke(place)})
+        text(into, 38, y, line.name, size=13)
         for column, title in enumerate(titles):
-            _text(into, 240 + (column + 1) * room, y, _number(line.figures[title]), size=13, anchor="end")
+            text(into, 240 + (column + 1) * room, y, _number(line.figures[title]), size=13, anchor="end")
 
 
 def _number(value: float) -> str:
@@ -211,26 +203,3 @@ def _number(value: float) -> str:
     # Without the sign of a zero that was rounded down from nothing.
     written = f"{round(value, 3) + 0.0:.1%}" if abs(value) < PERCENT_BELOW else f"{value:.1f}\N{MULTIPLICATION SIGN}"
     return written.replace("-", "\N{MINUS SIGN}")
-
-
-def _text(
-    into: ET.Element,
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: float,
-    weight: str = "normal",
-    fill: str = INK,
-    anchor: str = "start",
-) -> None:
-    style: Attributes = {"font-size": size, "font-weight": weight, "fill": fill, "text-anchor": anchor}
-    _add(into, "text", {"x": x, "y": y, **style}, text)
-
-
-def _add(into: ET.Element, tag: str, attributes: Attributes, text: str | None = None) -> ET.Element:
-    written = {name: value if isinstance(value, str) else f"{value:g}" for name, value in attributes.items()}
-    element = ET.SubElement(into, tag, written)
-    # XML has no way to write control characters, not even escaped.
-    element.text = text if text is None else "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
-    return element

@@ -35,10 +35,10 @@ def text(
     weight: str = "normal",
     fill: str = INK,
     anchor: str = "start",
-) -> None:
-    """Write ``words`` at a place, in pixels from the upper left."""
+) -> ET.Element:
+    """Write ``words`` at a place, in pixels from the upper left, and return what was written."""
     style: Attributes = {"font-size": size, "font-weight": weight, "fill": fill, "text-anchor": anchor}
-    add(into, "text", {"x": x, "y": y, **style}, words)
+    return add(into, "text", {"x": x, "y": y, **style}, words)
 
 
 def add(into: ET.Element, tag: str, attributes: Attributes, words: str | None = None) -> ET.Element:

@@ -5,13 +5,15 @@ each model with a tick for every exception, and its verdict in words. The
 drawing is a document of its own: no script, no font, no picture from elsewhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
+
+from trading_pipeline.reporting.svg import COLOURS, FAINT, Attributes, add, document, text
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,16 +28,8 @@ GAP = 26
 HEADER = 76
 FOOTER = 36
 LONGEST_LABEL = 60
-LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a6a00")
-"""Colours of Okabe and Ito, which people who do not see red or green as others do can tell apart."""
 LOSS = "#a8a8a8"
 ZONES = {"green": "#1a7f37", "yellow": "#9a6700", "red": "#b2182b"}
-INK = "#222222"
-FAINT = "#5c5c5c"
-PAPER = "#ffffff"
-FONT = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
-
-Attributes = Mapping[str, float | str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,17 +69,12 @@ def tail_backtest_plot(sessions: Sequence[date], panels: Sequence[StrategyPanel]
         confidence: Of the value at risk, a probability.
     """
     height = HEADER + sum(_height(panel) for panel in panels) + FOOTER
-    size = {"width": f"{WIDTH}", "height": f"{height:g}", "viewBox": f"0 0 {WIDTH} {height:g}"}
-    root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "font-family": FONT, **size})
-    heading = f"Value at risk at {confidence:.4g} against the losses that came"
-    _add(root, "title", {}, heading)
-    _add(root, "rect", {"width": WIDTH, "height": height, "fill": PAPER})
-    _text(root, MARGIN, 36, heading, size=20, weight="bold")
+    root = document(WIDTH, height, f"Value at risk at {confidence:.4g} against the losses that came", MARGIN)
     told = f"{sessions[0]} to {sessions[-1]}; a tick is a session that lost more than the model said"
-    _text(root, MARGIN, 58, told, size=13, fill=FAINT)
+    text(root, MARGIN, 58, told, size=13, fill=FAINT)
     top = float(HEADER)
     for panel in panels:
-        _draw_panel(_add(root, "g", {"transform": f"translate({MARGIN},{top:g})"}), panel)
+        _draw_panel(add(root, "g", {"transform": f"translate({MARGIN},{top:g})"}), panel)
         top += _height(panel)
     _draw_dates(root, height - FOOTER, sessions)
     return ET.tostring(root, encoding="unicode")
@@ -96,12 +85,12 @@ def _height(panel: StrategyPanel) -> float:
 
 
 def _draw_panel(into: ET.Element, panel: StrategyPanel) -> None:
-    _text(into, 0, 16, _shortened(panel.name), size=15, weight="bold")
+    text(into, 0, 16, _shortened(panel.name), size=15, weight="bold")
     scale = _Scale(panel.losses.size, _greatest(panel))
     _draw_axis(into, scale)
     _draw_losses(into, panel, scale)
     for place, model in enumerate(panel.models):
-        colour = LINES[place % len(LINES)]
+        colour = COLOURS[place % len(COLOURS)]
         _draw_figures(into, model, colour, scale)
         _draw_strip(into, panel, place, colour, scale)
 
@@ -133,10 +122,10 @@ def _greatest(panel: StrategyPanel) -> float:
 def _draw_axis(into: ET.Element, scale: _Scale) -> None:
     for share in (0.0, 0.5, 1.0):
         y = scale.y(share * scale.greatest)
-        _add(into, "rect", {"x": LABELS, "y": y, "width": _room(), "height": 0.5, "fill": FAINT})
-        _text(into, LABELS - 6, y + 4, f"{share * scale.greatest:.1%}", size=11, fill=FAINT, anchor="end")
-    _text(into, 0, PANEL_HEAD + 12, "loss of a session,", size=11, fill=FAINT)
-    _text(into, 0, PANEL_HEAD + 26, "share of equity", size=11, fill=FAINT)
+        add(into, "rect", {"x": LABELS, "y": y, "width": _room(), "height": 0.5, "fill": FAINT})
+        text(into, LABELS - 6, y + 4, f"{share * scale.greatest:.1%}", size=11, fill=FAINT, anchor="end")
+    text(into, 0, PANEL_HEAD + 12, "loss of a session,", size=11, fill=FAINT)
+    text(into, 0, PANEL_HEAD + 26, "share of equity", size=11, fill=FAINT)
 
 
 def _draw_losses(into: ET.Element, panel: StrategyPanel, scale: _Scale) -> None:
@@ -146,7 +135,7 @@ def _draw_losses(into: ET.Element, panel: StrategyPanel, scale: _Scale) -> None:
         for place in np.flatnonzero(panel.losses > 0)
     ]
     width = max(_room() / max(scale.sessions, 1) * 0.8, 0.5)
-    _add(into, "path", {"d": "".join(lines) or "M0,0", "stroke": LOSS, "stroke-width": width, "fill": "none"})
+    add(into, "path", {"d": "".join(lines) or "M0,0", "stroke": LOSS, "stroke-width": width, "fill": "none"})
 
 
 def _draw_figures(into: ET.Element, model: ModelLine, colour: str, scale: _Scale) -> None:
@@ -157,20 +146,20 @@ def _draw_figures(into: ET.Element, model: ModelLine, colour: str, scale: _Scale
         parts.append(f"{'L' if goes_on else 'M'}{scale.x(float(place)):.1f},{y:.1f}")
     # A single session between two unknown ones would be a line without length, which is drawn as a dot.
     line: Attributes = {"stroke": colour, "stroke-width": 1.2, "stroke-linecap": "round", "fill": "none"}
-    drawn = _add(into, "path", {"d": "".join(parts) + "h0" if parts else "M0,0", **line})
-    _add(drawn, "title", {}, model.name)
+    drawn = add(into, "path", {"d": "".join(parts) + "h0" if parts else "M0,0", **line})
+    add(drawn, "title", {}, model.name)
 
 
 def _draw_strip(into: ET.Element, panel: StrategyPanel, place: int, colour: str, scale: _Scale) -> None:
     model, top = panel.models[place], PANEL_HEAD + CHART + 6 + place * STRIP
-    _add(into, "rect", {"x": 0, "y": top + 4, "width": 12, "height": 4, "fill": colour})
-    _text(into, 18, top + 11, model.name, size=11)
+    add(into, "rect", {"x": 0, "y": top + 4, "width": 12, "height": 4, "fill": colour})
+    text(into, 18, top + 11, model.name, size=11)
     exceeded = np.flatnonzero(np.greater(panel.losses, model.value_at_risk))
     for session in exceeded:
         tick: Attributes = {"x": scale.x(float(session)) - 1, "y": top + 1, "width": 2, "height": STRIP - 7}
-        _add(into, "rect", {**tick, "fill": colour})
+        add(into, "rect", {**tick, "fill": colour})
     words = f"{exceeded.size} of {model.expected:.1f} expected, p {_probability(model.p_value)}, {model.zone}"
-    _text(into, WIDTH - 2 * MARGIN, top + 11, words, size=11, fill=ZONES.get(model.zone, FAINT), anchor="end")
+    text(into, WIDTH - 2 * MARGIN, top + 11, words, size=11, fill=ZONES.get(model.zone, FAINT), anchor="end")
 
 
 def _probability(value: float) -> str:
@@ -180,31 +169,8 @@ def _probability(value: float) -> str:
 def _draw_dates(into: ET.Element, top: float, sessions: Sequence[date]) -> None:
     scale = _Scale(len(sessions), 1.0)
     for place in sorted({0, len(sessions) // 2, len(sessions) - 1}):
-        _text(into, MARGIN + scale.x(place), top, str(sessions[place]), size=11, fill=FAINT, anchor="middle")
+        text(into, MARGIN + scale.x(place), top, str(sessions[place]), size=11, fill=FAINT, anchor="middle")
 
 
 def _shortened(name: str) -> str:
     return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _text(
-    into: ET.Element,
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: float,
-    weight: str = "normal",
-    fill: str = INK,
-    anchor: str = "start",
-) -> None:
-    style: Attributes = {"font-size": size, "font-weight": weight, "fill": fill, "text-anchor": anchor}
-    _add(into, "text", {"x": x, "y": y, **style}, text)
-
-
-def _add(into: ET.Element, tag: str, attributes: Attributes, text: str | None = None) -> ET.Element:
-    written = {name: value if isinstance(value, str) else f"{value:g}" for name, value in attributes.items()}
-    element = ET.SubElement(into, tag, written)
-    # XML has no way to write control characters, not even escaped.
-    element.text = text if text is None else "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
-    return element
