@@ -10,11 +10,10 @@ from decimal import Decimal
 
 from trading_pipeline.application.venue import ZERO, highest_price, plain
 from trading_pipeline.domain.instruments import CENT, QUANTITY_STEP, WHOLE_SHARE, round_price, round_quantity
-from trading_pipeline.domain.orders import OrderIntent, Refusal, Rejected, Side
+from trading_pipeline.domain.orders import SMALLEST_BUY, OrderIntent, Refusal, Rejected, Side
 from trading_pipeline.domain.portfolio import Portfolio
 from trading_pipeline.ports import Quote
 
-SMALLEST_BUY = Decimal(1)
 WHOLE_SHARES, RESIZED = "whole shares", "resized"
 
 

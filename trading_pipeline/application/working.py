@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from trading_pipeline.application.sizing import SMALLEST_BUY
 from trading_pipeline.application.submission import acknowledged
 from trading_pipeline.application.venue import ZERO, Desk, Pursuit, plain
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import RequestRefused, TransientError
-from trading_pipeline.domain.orders import BrokerOrder, OrderStatus
+from trading_pipeline.domain.orders import SMALLEST_BUY, BrokerOrder, OrderStatus
 from trading_pipeline.ports import IntentState
 
 MOST_CANCELS = 2

@@ -8,6 +8,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
+SMALLEST_BUY = Decimal(1)
+"""Dollars; less than this no venue buys."""
+
 
 class Side(StrEnum):
     """Direction of an order."""

@@ -5,16 +5,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from trading_pipeline.domain.instruments import round_quantity
-from trading_pipeline.domain.orders import OrderIntent, Side
+from trading_pipeline.domain.orders import SMALLEST_BUY, OrderIntent, Side
 from trading_pipeline.domain.risk.book import Book, book_of
 from trading_pipeline.domain.risk.decisions import Approved, Breach, Denied, Reduced, RiskDecision
 from trading_pipeline.domain.risk.limits import RiskLimits
 from trading_pipeline.domain.risk.rules import PRECONDITIONS, RULES, Rule
 from trading_pipeline.domain.risk.state import RiskState
 from trading_pipeline.domain.risk.trial import SessionOrders, Trial, session_orders
-
-SMALLEST_BUY = Decimal(1)
-"""Dollars; less than this no venue buys, so what would be reduced to it is denied."""
 
 
 def decide(
@@ -83,6 +80,7 @@ def _decided(trial: Trial, rules: Sequence[Rule]) -> RiskDecision:
     if not breaches:
         return Approved(trial.intent, warnings)
     quantity = _allowed_quantity(trial, binding)
+    # What would be reduced to less than venues buy is denied.
     if quantity == 0 or (trial.is_buy and quantity * trial.intent.reference_price < SMALLEST_BUY):
         return Denied(trial.intent, breaches, warnings)
     return Reduced(trial.intent, quantity, breaches, _breaches(watched, trial.of_quantity(quantity)))

@@ -11,15 +11,13 @@ from trading_pipeline.domain.risk.book import ZERO, Book
 from trading_pipeline.domain.risk.decisions import Breach, BreachCode
 from trading_pipeline.domain.risk.limits import Limit, RiskLimits
 from trading_pipeline.domain.risk.state import RiskState, SentOrder
+from trading_pipeline.domain.risk.surveillance import DUPLICATE_WINDOW
 
 MEASURED_TO = Decimal("0.000000000001")
 """Fractions of equity are compared to twelve decimals, so that rounding in a sum breaks no limit."""
 
 BEYOND_MEASURE = Decimal(10) ** 12
 """No figure that means anything is as large."""
-
-WITHIN_SECONDS = 60
-"""Orders that are alike and no further apart count as the same one."""
 
 _INFINITE = Decimal("Infinity")
 
@@ -87,7 +85,7 @@ def session_orders(state: RiskState) -> SessionOrders:
 
 
 def _is_recent(sent: SentOrder, state: RiskState) -> bool:
-    return (state.at - sent.at).total_seconds() < WITHIN_SECONDS
+    return state.at - sent.at < DUPLICATE_WINDOW
 
 
 @dataclass(frozen=True)
