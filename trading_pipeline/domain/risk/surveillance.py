@@ -1,4 +1,4 @@
-"""Surveillance of our own orders: symbols traded to and fro or failing too often, and orders that repeat.
+"""Surveillance of our own orders: symbols traded to and fro or failing too often.
 
 A lock follows from the history of events alone, so that it survives restarts
 and is the same in backtests; nothing has to remember it. It lasts for whole
@@ -9,10 +9,8 @@ to say who ask.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
-from typing import Protocol
 
 from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.domain.fills import Fill
@@ -149,41 +147,3 @@ def _require_time_zones(instants: Iterable[datetime]) -> None:
     naive = [instant.isoformat() for instant in instants if instant.tzinfo is None]
     if naive:
         raise InvalidInput(f"instants need a time zone, found {', '.join(naive)} without one")
-
-
-class SentOrder(Protocol):
-    """An order that was sent at a UTC instant."""
-
-    @property
-    def symbol(self) -> str:
-        """What it trades."""
-
-    @property
-    def side(self) -> Side:
-        """Its direction."""
-
-    @property
-    def quantity(self) -> Decimal:
-        """Shares."""
-
-    @property
-    def at(self) -> datetime:
-        """When it was sent."""
-
-
-def identical_orders(
-    sent: Iterable[SentOrder],
-    symbol: str,
-    side: Side,
-    quantity: Decimal,
-    at: datetime,
-    within: timedelta = DUPLICATE_WINDOW,
-) -> int:
-    """Return how many orders of the same symbol, side and quantity were sent not longer than ``within`` before ``at``.
-
-    One that seems to be sent after ``at`` counts too: clocks differ.
-    """
-    return sum(
-        order.symbol == symbol and order.side is side and order.quantity == quantity and order.at >= at - within
-        for order in sent
-    )

@@ -1,4 +1,3 @@
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -16,7 +15,6 @@ from trading_pipeline.domain.risk.surveillance import (
     SurveillanceRules,
     SymbolLock,
     fill_events,
-    identical_orders,
     symbol_locks,
 )
 from trading_pipeline.domain.sessions import NEW_YORK, close_of, next_session, sessions_between
@@ -227,41 +225,3 @@ def test_instants_without_a_time_zone_are_refused():
         symbol_locks([], naive)
     with pytest.raises(InvalidInput, match="need a time zone"):
         symbol_locks([OrderEvent("TQQQ", BUY, naive)], at("10:00"))
-
-
-@dataclass(frozen=True)
-class Sent:
-    symbol: str
-    side: Side
-    quantity: Decimal
-    at: datetime
-
-
-def identical(sent, quantity="10", **options):
-    return identical_orders(sent, "TQQQ", BUY, Decimal(quantity), at("10:00"), **options)
-
-
-def test_equal_orders_of_the_last_minute_are_counted():
-    sent = [Sent("TQQQ", BUY, Decimal(10), at(text)) for text in ("09:58:59", "09:59:00", "09:59:30", "10:00:00")]
-
-    assert identical(sent) == 3
-    assert identical(sent, within=timedelta(seconds=10)) == 1
-    assert identical([]) == 0
-
-
-def test_an_order_that_differs_in_symbol_side_or_quantity_is_another_one():
-    sent = [
-        Sent("SQQQ", BUY, Decimal(10), at("09:59:50")),
-        Sent("TQQQ", SELL, Decimal(10), at("09:59:50")),
-        Sent("TQQQ", BUY, Decimal("10.000000001"), at("09:59:50")),
-    ]
-
-    assert identical(sent) == 0
-
-
-def test_quantities_are_compared_as_numbers():
-    assert identical([Sent("TQQQ", BUY, Decimal("10.00"), at("09:59:50"))]) == 1
-
-
-def test_an_order_that_seems_to_be_sent_later_counts():
-    assert identical([Sent("TQQQ", BUY, Decimal(10), at("10:00:02"))]) == 1
