@@ -133,6 +133,10 @@ class SimulatorControl:
         body = {"symbol": symbol, "session": session.isoformat(), "factor": str(factor), "figure": figure}
         self._ask("POST", "bars/change", body)
 
+    def mend_bars(self, symbol: str) -> None:
+        """Show the bars of ``symbol`` as they are again, none hidden and none changed."""
+        self._ask("POST", "bars/mend", {"symbol": symbol})
+
     def split(self, symbol: str, session: date, ratio: Decimal) -> None:
         """Give ``ratio`` shares of ``symbol`` for one at the open of ``session``, which is to come.
 

@@ -161,6 +161,7 @@ class Control:
             Route("/_sim/symbols", self.set_symbol, methods=["POST"]),
             Route("/_sim/bars/gap", self.hide_bars, methods=["POST"]),
             Route("/_sim/bars/change", self.change_bar, methods=["POST"]),
+            Route("/_sim/bars/mend", self.mend_bars, methods=["POST"]),
             Route("/_sim/split", self.split, methods=["POST"]),
             Route("/_sim/account", self.set_account, methods=["POST"]),
             Route("/_sim/movements", self.move_cash, methods=["POST"]),
@@ -255,6 +256,10 @@ class Control:
         """Show a bar of a symbol otherwise than it was."""
         body = await _read(request, _BarBody)
         return _told(self._venue.change_bars(body.symbol, BarChange(body.session, body.factor, body.figure)))
+
+    async def mend_bars(self, request: Request) -> Response:
+        """Show the bars of a symbol as they are."""
+        return _told(self._venue.mend_bars((await _read(request, _SymbolBody)).symbol))
 
     async def split(self, request: Request) -> Response:
         """Split the shares of a symbol at a session to come."""

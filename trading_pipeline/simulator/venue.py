@@ -108,6 +108,10 @@ class Venue:
         """Show no bars of ``symbol`` from ``first`` to ``last``, both included."""
         return self.set_symbol(symbol, gaps=(*self.overrides.of(symbol).gaps, (first, last)))
 
+    def mend_bars(self, symbol: str) -> Override:
+        """Show the bars of ``symbol`` as they are again: none hidden, none changed."""
+        return self.set_symbol(symbol, gaps=(), changes=())
+
     def split(self, split: Split) -> None:
         """Split the shares of a symbol at the open of a session to come.
 

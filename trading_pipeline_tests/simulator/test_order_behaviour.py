@@ -371,8 +371,11 @@ def test_bars_can_be_missing_wrong_and_revised(trading_day):
     trading_day.control.change_bar("SPY", date(2026, 7, 23), Decimal("0.1"), "low")
     trading_day.control.change_bar("SPY", date(2026, 7, 24), Decimal("1.5"))
     after = bars()
+    trading_day.control.mend_bars("SPY")
+    mended = bars()
     trading_day.control.set_symbol("SPY", missing=True)
 
+    assert mended == before
     assert set(before) - set(after) == {"2026-07-21", "2026-07-22"}
     assert after["2026-07-23"]["l"] == pytest.approx(before["2026-07-23"]["l"] / 10)
     assert after["2026-07-23"]["c"] == before["2026-07-23"]["c"]
