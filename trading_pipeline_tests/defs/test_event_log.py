@@ -5,11 +5,17 @@ import multiprocessing
 import dagster as dg
 import pytest
 from dagster import AssetKey, AssetMaterialization, DagsterInstance
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events import DagsterEvent
+from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._serdes import deserialize_value, serialize_value
 
 from trading_pipeline.adapters.storage.home import Home
 from trading_pipeline.defs import event_log
 from trading_pipeline.defs.event_log import PooledSqliteEventLogStorage
+from trading_pipeline.defs.partitions import session_partitions
+from trading_pipeline.defs.planned_checks import short
 
 
 def materialise(folder, asset, count):
@@ -77,3 +83,32 @@ def test_only_the_newest_databases_stay_open(folder, monkeypatch):
         runs = [idle.execute_in_process(instance=instance).run_id for _ in range(4)]
         assert len(instance.event_log_storage._engines) <= 2
         assert [len(instance.all_logs(run)) > 0 for run in runs] == [True] * 4
+
+
+def planned(key="2026-07-31"):
+    subset = session_partitions().subset_with_partition_keys([key])
+    plan = AssetCheckEvaluationPlanned(asset_key=AssetKey("bars"), check_name="types", partitions_subset=subset)
+    told = DagsterEvent("ASSET_CHECK_EVALUATION_PLANNED", "decide", event_specific_data=plan)
+    return EventLogEntry(None, 10, "", "a-run", 0.0, None, "decide", told)
+
+
+def test_a_planned_check_names_its_partition_and_not_every_holiday():
+    long, brief = planned(), short(planned())
+
+    told = brief.dagster_event.event_specific_data
+    assert (told.asset_key, told.check_name) == (AssetKey("bars"), "types")
+    assert list(told.partitions_subset.get_partition_keys()) == ["2026-07-31"]
+    assert len(serialize_value(brief)) * 10 < len(serialize_value(long))
+    assert deserialize_value(serialize_value(brief)) == brief
+
+
+def test_what_plans_no_check_stays_as_it_is():
+    entry = planned()._replace(dagster_event=None)
+
+    assert short(entry) is entry
+
+
+def test_commits_wait_for_the_disk_at_checkpoints_only(folder):
+    with DagsterInstance.from_config(str(folder)) as instance, instance.event_log_storage.index_connection() as index:
+        assert index.exec_driver_sql("PRAGMA synchronous").scalar() == 1
+        assert index.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
