@@ -4,6 +4,7 @@ A file that cannot be understood completely is refused with its file and line:
 unknown keys, tests and columns are errors, never ignored.
 """
 
+import fnmatch
 import functools
 import inspect
 import re
@@ -17,7 +18,18 @@ from dbt_like_checks import generic_tests, placed_yaml
 from dbt_like_checks.generic_tests import ColumnName, ColumnNames, Count, Expression, Pattern
 from dbt_like_checks.placed_yaml import InvalidContract, Placed
 
-__all__ = ["Column", "ColumnType", "Contract", "InvalidContract", "Promise", "Severity", "contract", "load", "tables"]
+__all__ = [
+    "Column",
+    "ColumnType",
+    "Contract",
+    "InvalidContract",
+    "Promise",
+    "Severity",
+    "contract",
+    "contract_kept_by",
+    "load",
+    "tables",
+]
 
 FOLDER = Path(__file__).parent / "contracts"
 COLUMNS_TEST = "columns"
@@ -74,7 +86,11 @@ class Promise:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a table promises: ``grain`` says in words what a row is, ``key`` which columns tell rows apart."""
+    """What a table promises: ``grain`` says in words what a row is, ``key`` which columns tell rows apart.
+
+    ``kept_by`` is a pattern such as ``*_signal``: tables of such a name keep this
+    contract, and together they are the table of its name.
+    """
 
     table: str
     description: str
@@ -83,6 +99,12 @@ class Contract:
     columns: tuple[Column, ...]
     may_be_empty: bool
     promises: tuple[Promise, ...]
+    kept_by: str = ""
+
+    @property
+    def session_column(self) -> str | None:
+        """The column that is promised to hold the expected session, or None where a table is of no one session."""
+        return next((promise.arguments["column"] for promise in self.promises if promise.test == "recency"), None)
 
     @property
     def related(self) -> tuple[str, ...]:
@@ -117,6 +139,18 @@ def contract(table: str) -> Contract:
     return load(path)
 
 
+def contract_kept_by(table: str) -> Contract | None:
+    """Return the contract that the table of a name keeps: its own, one kept by all tables of such names, or None.
+
+    Raises:
+        InvalidContract: a contract cannot be understood.
+    """
+    if table in tables():
+        return contract(table)
+    shared = (found for found in map(contract, tables()) if found.kept_by)
+    return next((found for found in shared if fnmatch.fnmatchcase(table, found.kept_by)), None)
+
+
 def load(path: Path) -> Contract:
     """Return the contract that a YAML file holds.
 
@@ -124,7 +158,7 @@ def load(path: Path) -> Contract:
         InvalidContract: the file cannot be read or understood; the message names file and line.
     """
     given = placed_yaml.read(path).known_fields(
-        required=("table", "description", "grain", "columns"), optional=("may_be_empty", "tests")
+        required=("table", "description", "grain", "columns"), optional=("may_be_empty", "kept_by", "tests")
     )
     columns = tuple(_column(name, placed) for name, placed in given["columns"].fields().items())
     if not columns:
@@ -141,6 +175,7 @@ def load(path: Path) -> Contract:
         columns=columns,
         may_be_empty=may_be_empty,
         promises=(*_implied(names, key, may_be_empty=may_be_empty), *_stated(given, names)),
+        kept_by=given["kept_by"].text() if "kept_by" in given else "",
     )
 
 

@@ -65,7 +65,7 @@ def unique(frame: "pd.DataFrame", *, columns: ColumnNames) -> "pd.Series[bool]":
 
 
 def accepted_values(frame: "pd.DataFrame", *, column: ColumnName, values: tuple[str, ...]) -> "pd.Series[bool]":
-    """{column} takes only the values {values}."""
+    """{column} is always {values}."""
     return frame[column].isna() | frame[column].isin(list(values))
 
 
@@ -113,7 +113,9 @@ def sums_to_one(
 
     Every row of a group that does not is broken.
     """
-    totals = frame.assign(**{column: frame[column].astype("float64")}).groupby(list(by), dropna=False)[column]
+    # Whatever stands for nothing becomes NaN first: not all of it can be turned into a number.
+    numbers = frame[column].where(frame[column].notna(), math.nan).astype("float64")
+    totals = frame.assign(**{column: numbers}).groupby(list(by), dropna=False)[column]
     total = totals.transform("sum", min_count=1)
     return total.isna() | ((total - 1).abs() <= tolerance)
 
@@ -131,6 +133,9 @@ def expression_is_true(frame: "pd.DataFrame", *, expression: Expression) -> "pd.
     """In every row, {expression}."""
     known = frame[list(columns_of(expression))].dropna()
     truth = _all_true(frame)
+    if known.empty:
+        # Without a value, columns have whatever dtype, and arithmetic on it may have no sense.
+        return truth
     judged: Any = known.eval(expression, engine="python")
     truth[known.index] = judged
     return truth
@@ -187,7 +192,7 @@ def sentence(test: str, arguments: Mapping[str, Any]) -> str:
         ValueError: the arguments contradict each other.
     """
     template = (inspect.getdoc(VOCABULARY[test]) or "").splitlines()[0]
-    words = {name: _in_words(value) for name, value in arguments.items()}
+    words = {name: _in_words(value, "or" if name == "values" else "and") for name, value in arguments.items()}
     words["are"] = "are" if len(arguments.get("columns", ())) > 1 else "is"
     if "{bounds}" in template:
         words["bounds"] = _bounds(
@@ -258,11 +263,11 @@ def _where_known(values: "pd.Series[Any]", judge: Callable[["pd.Series[Any]"], "
     return truth
 
 
-def _in_words(value: object) -> str:
+def _in_words(value: object, joined: str) -> str:
     if not isinstance(value, tuple):
         return str(value)
     *most, last = [str(part) for part in value]
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"{', '.join(most)} {joined} {last}" if most else last
 
 
 def _bounds(min: float = -math.inf, max: float = math.inf, *, exclusive: bool = False) -> str:  # noqa: A002 - as above

@@ -56,7 +56,9 @@ class Result:
     @property
     def summary(self) -> str:
         """The finding in one line."""
-        counted = f"{self.failing_rows} of {self.checked_rows} rows" if self.failing_rows else ""
+        # A question across tables may have more answers than the table has rows.
+        of = f" of {self.checked_rows}" if self.failing_rows <= self.checked_rows else ""
+        counted = f"{self.failing_rows}{of} rows" if self.failing_rows else ""
         return ": ".join(part for part in (str(self.verdict), counted, self.detail) if part)
 
 

@@ -130,8 +130,9 @@ def test_an_unknown_table_is_refused_with_the_known_ones():
 
 def test_every_table_of_the_line_has_a_contract_of_its_name():
     assert tables() == (
-        *("allocation", "approved_orders", "asset_catalog", "bars", "execution_quality", "fills"),
-        *("indicators", "order_plan", "portfolio_snapshot", "reconciliation", "risk_history", "risk_report"),
+        *("allocation", "approved_orders", "asset_catalog", "bars", "data_freshness", "execution_quality", "fills"),
+        *("indicators", "order_plan", "performance", "portfolio_snapshot", "reconciliation"),
+        *("risk_history", "risk_report"),
         *("signal_history", "signals", "sizing_comparison", "strategy_diversity", "tail_backtest"),
     )
     assert all(contract(table).table == table for table in tables())

@@ -139,6 +139,23 @@ COMPARED = {
     "as_of": INSTANT,
 }
 BY_HAND = {"kind": "external", "name": "by-hand", "ours": Decimal(0), "difference": Decimal("1.333333333")}
+AGED = {
+    "session": FRIDAY,
+    "symbol": "SPY",
+    "newest_session": FRIDAY,
+    "age_sessions": 0.0,
+    "status": "fresh",
+    "close_unchanged_sessions": 0.0,
+    "read_by": "klm, tecl",
+    "reason": None,
+    "feed": "usable",
+}
+UNSEEN = {
+    "symbol": "FNGU",
+    "status": "never seen",
+    "reason": "no bar of it is known until 2026-07-31",
+    **dict.fromkeys(("newest_session", "age_sessions", "close_unchanged_sessions", "read_by"), None),
+}
 BAR = {"session": FRIDAY, "symbol": "SPY", "open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 100.0}
 TESTED = {
     "session": FRIDAY,
@@ -235,6 +252,7 @@ KEPT = {
         }
     ],
     "bars": [BAR, BAR | {"symbol": "TECL", "open": None, "high": None, "low": None, "volume": None}],
+    "data_freshness": [AGED, AGED | UNSEEN],
     "execution_quality": [EXECUTED],
     "reconciliation": [
         COMPARED,
@@ -268,6 +286,25 @@ KEPT = {
         for name, value in [("rsi", 70.5), ("sma", 612.0), ("cumret", None)]
     ],
     "order_plan": [ORDER],
+    "performance": [
+        {
+            "session": FRIDAY,
+            "account_number": "SIM1",
+            "as_of": INSTANT,
+            "equity": Decimal(9),
+            "cash": Decimal(9),
+            "profit": Decimal(2),
+            "realised": Decimal(1),
+            "unrealised_change": Decimal(1),
+            "unrealised": Decimal(1),
+            "commissions": Decimal(0),
+            "cash_movements": Decimal(0),
+            "share_movements": Decimal(0),
+            "realised_total": Decimal(1),
+            "unit_value": 1.0,
+            "drawdown": 0.0,
+        }
+    ],
     "portfolio_snapshot": [
         HOLDING,
         HOLDING | {"symbol": "CASH", "quantity": Decimal(9), "price": Decimal(1), "market_value": Decimal(9)},
@@ -328,6 +365,15 @@ def test_rows_that_are_right_keep_every_promise(table):
         ("bars", {"volume": -1.0}, "accepted_range_volume"),
         ("bars", {"symbol": "TECL"}, "unique_grain"),
         ("bars", {"session": MONDAY}, "recency_session"),
+        ("data_freshness", {"feed": "too stale"}, "the_feed_is_usable"),
+        ("data_freshness", {"feed": None}, "not_null"),
+        ("data_freshness", {"status": "old"}, "accepted_values_status"),
+        ("data_freshness", {"status": "stale"}, "not_null_reason"),
+        ("data_freshness", {"newest_session": None}, "fresh_symbols_have_a_bar"),
+        ("data_freshness", {"newest_session": MONDAY}, "no_bar_from_the_future"),
+        ("data_freshness", {"age_sessions": -1.0}, "ages_are_not_negative"),
+        ("data_freshness", {"session": MONDAY}, "recency_session"),
+        ("data_freshness", {"symbol": "FNGU"}, "unique_grain"),
         ("asset_catalog", {"tradable": None}, "not_null"),
         ("indicators", {"value": 100.5}, "rsi_is_a_percentage"),
         ("indicators", {"observed": MONDAY}, "no_reading_from_the_future"),

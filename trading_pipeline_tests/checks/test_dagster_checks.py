@@ -6,31 +6,10 @@ import pytest
 
 from dbt_like_checks.contract import Severity
 from dbt_like_checks.dagster_checks import asset_checks
+from trading_pipeline_tests.checks.dagster_runs import FRIDAY, RANGE, SESSIONS, Memory, steps, verdicts
 
-SESSIONS = dg.TimeWindowPartitionsDefinition(
-    "2026-07-27", fmt="%Y-%m-%d", end="2026-08-04", cron_schedule="0 0 * * 1-5"
-)
-FRIDAY = "2026-07-31"
 PRICES = dg.AssetKey("spy_prices")
-RANGE = {"dagster/asset_partition_range_start": "2026-07-29", "dagster/asset_partition_range_end": FRIDAY}
 GOOD = [("SPY", 600.0), ("QQQ", 500.0)]
-
-
-class Memory(dg.IOManager):
-    """Rows by asset and session; a range gives the rows of all its sessions in one frame."""
-
-    def __init__(self):
-        self.rows = {}
-        self.loads = []
-
-    def handle_output(self, context, obj):
-        for session in context.asset_partition_keys:
-            alone = len(context.asset_partition_keys) == 1
-            self.rows[context.asset_key, session] = obj if alone else obj[obj["session"].astype(str) == session]
-
-    def load_input(self, context):
-        self.loads.append((context.asset_key.to_user_string(), list(context.asset_partition_keys)))
-        return pd.concat([self.rows[context.asset_key, session] for session in context.asset_partition_keys])
 
 
 def rows(session, prices):
@@ -88,14 +67,6 @@ def line_on_disk(tmp_path):
 @pytest.fixture
 def checks(prices):
     return asset_checks(prices, PRICES, SESSIONS)
-
-
-def verdicts(result):
-    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
-
-
-def steps(result):
-    return {event.step_key for event in result.all_events if event.event_type_value == "STEP_START"}
 
 
 def test_every_promise_is_a_partitioned_check_with_its_sentence(prices, checks):
@@ -286,7 +257,7 @@ def test_a_related_table_without_an_asset_is_refused_when_the_checks_are_defined
           symbol: {type: str, meaning: Ticker., tests: [{relationships: {to: catalog, field: symbol}}]}
     """)
 
-    with pytest.raises(ValueError, match="prices refers to catalog: name the assets in related"):
+    with pytest.raises(ValueError, match="promised of prices refers to catalog: name the assets in related"):
         asset_checks(related, PRICES, SESSIONS)
 
 
