@@ -78,18 +78,19 @@ def ingest(
     return Ingested(changes, refused.drop_duplicates(ignore_index=True), restated, touched, missing)
 
 
-def refuse_too_many_missing(ingested: Ingested, symbols: Collection[str], session: date, tolerated: float) -> None:
-    """Stop where so many symbols lack a bar of ``session`` that the feed, not the market, must be at fault.
+def silence(ingested: Ingested, symbols: Collection[str], session: date) -> str:
+    """Return what to do where not one of ``symbols`` has a bar of ``session``; empty where one has.
 
-    Raises:
-        DataError: more than the fraction ``tolerated`` of ``symbols`` is missing.
+    How many may lack one is for the asset ``data_freshness`` to judge, once
+    what there is was stored.
     """
-    if symbols and len(ingested.missing) / len(symbols) > tolerated:
-        shown = ", ".join(ingested.missing[:8]) + (" ..." if len(ingested.missing) > 8 else "")  # noqa: PLR2004
-        raise DataError(
-            f"{len(ingested.missing)} of {len(symbols)} symbols have no bar of {session} ({shown}); at most "
-            f"{tolerated:.0%} may be missing: check the feed, or raise market_data.max_missing_symbols"
-        )
+    if not symbols or len(ingested.missing) < len(symbols):
+        return ""
+    return (
+        f"none of {len(symbols)} symbols has a sound bar of {session}: the feed does not have the session yet, or "
+        f"answers for another. Nothing was written and nothing is decided: look at the feed and at table "
+        f"bars_quarantine, then run job decide again"
+    )
 
 
 def _refuse_incomplete(session: date, now: datetime) -> None:

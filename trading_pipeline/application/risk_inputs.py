@@ -4,7 +4,7 @@ What a source cannot tell stays unknown, and the engine denies what needs it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -72,12 +72,16 @@ class RiskQuestion:
 
 @dataclass(frozen=True)
 class KnownFacts:
-    """What our own tables hold: the broker's word on symbols, what they are, past bars, and the account's fills."""
+    """What our own tables hold: the broker's word on symbols, what they are, past bars, and the account's fills.
+
+    ``not_fresh`` says, by symbol, why its newest bar may not be bought at; one that may is absent.
+    """
 
     assets: Mapping[str, Tradability]
     instruments: Mapping[str, Instrument]
     bars: pd.DataFrame
     fills: tuple[Fill, ...] = ()
+    not_fresh: Mapping[str, str] = field(default_factory=dict)
 
 
 def modelled_state(
@@ -130,6 +134,7 @@ def _known(question: RiskQuestion, allocation: Allocation, state: "TradingState"
         strategy_weights=strategy_weights(allocation),
         average_dollar_volumes=average_dollar_volumes(facts.bars),
         scenarios=scenarios_of(closes_of(facts.bars, question.concerned), minimum=MINIMUM_RETURNS),
+        not_fresh=facts.not_fresh,
     )
 
 

@@ -24,10 +24,6 @@ class MarketDataSettings(Section):
     connections: Annotated[int, Field(ge=1, le=16)] = Field(
         default=4, description="Requests under way at once when many pages are needed."
     )
-    max_missing_symbols: Fraction = Field(
-        default=Decimal("0.5"),
-        description="Fraction of the symbols that may lack the newest session before nothing is decided.",
-    )
 
 
 class BrokerSettings(Section):

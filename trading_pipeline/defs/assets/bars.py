@@ -6,13 +6,15 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from trading_pipeline.application.ingestion import KEY, ingest, refuse_too_many_missing
+from trading_pipeline.application.feed_alarm import tell_of_dead_feed
+from trading_pipeline.application.ingestion import KEY, Ingested, ingest, silence
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.io_manager import UPSERT, VERSION_BEFORE, WRITE
 from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
+from trading_pipeline.domain.errors import DataError
 
 GROUP = "market_data"
 
@@ -69,8 +71,7 @@ def bars(context: dg.AssetExecutionContext) -> dg.Output[pd.DataFrame]:
     fetch_seconds = world.wall.elapsed() - begun
     world.metrics.observe("fetch_seconds", fetch_seconds, what="bars")
     _quarantine(ingested.refused, world)
-    tolerated = float(world.settings.market_data.max_missing_symbols)
-    refuse_too_many_missing(ingested, world.symbols, session, tolerated)
+    _refuse_silence(ingested, world, session)
     _observe_restatements(context, ingested.restated_sessions, ingested.restated)
     return metadata.materialised(
         context,
@@ -95,6 +96,14 @@ def _behind(session: date, stored: pd.DataFrame, changes: pd.DataFrame, look_bac
     return known[(known["session"] >= first) & (known["session"] <= session)].sort_values(KEY, ignore_index=True)
 
 
+def _refuse_silence(ingested: Ingested, world: TradingWorld, session: date) -> None:
+    silent = silence(ingested, world.symbols, session)
+    if silent:
+        # Without a row of the session no asset downstream is reached that could tell of it.
+        tell_of_dead_feed(world.notifier, world.clock, session, silent)
+        raise DataError(silent)
+
+
 def _quarantine(refused: pd.DataFrame, world: TradingWorld) -> None:
     if len(refused):
         stamped = refused.assign(quarantined_at=pd.Timestamp(world.clock.now()))
@@ -107,4 +116,6 @@ def _observe_restatements(context: dg.AssetExecutionContext, touched: Any, symbo
     for session in touched:
         if str(session) in there:
             restated = {"restated_symbols": ", ".join(symbols)}
-            context.log_event(dg.AssetObservation(context.asset_key, partition=str(session), metadata=restated))
+            context.log_event(
+                dg.AssetObservation(context.asset_key, partition=str(session), metadata=metadata.shown(restated))
+            )

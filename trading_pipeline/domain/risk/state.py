@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Protocol
@@ -80,6 +80,7 @@ class RiskState:
             before the first.
         market: halts, corporate actions and the market-wide breaker.
         locks: symbols that surveillance locked.
+        not_fresh: by symbol, why its newest bar says nothing of its price now; a symbol that is absent has a fresh one.
     """
 
     portfolio: Portfolio
@@ -96,6 +97,7 @@ class RiskState:
     fills: tuple[Fill, ...] | None = None
     market: MarketStatus | None = None
     locks: tuple[SymbolLock, ...] | None = None
+    not_fresh: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def usable_fills(self) -> tuple[Fill, ...] | None:

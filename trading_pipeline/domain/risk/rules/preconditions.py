@@ -69,6 +69,8 @@ def _missing_of_symbol(trial: Trial) -> Iterator[str]:
 
 def _missing_of_account(trial: Trial) -> Iterator[str]:
     state, limits = trial.state, trial.limits
+    if not_fresh := trial.state.not_fresh.get(trial.symbol):
+        yield f"a fresh close of {trial.symbol} ({not_fresh})"
     yield from _not_finite("equity", trial.book.equity)
     yield from _not_finite("value of the holdings and open orders", trial.book.sums.gross)
     if limits.max_session_turnover is not None or limits.max_participation is not None:
