@@ -1,6 +1,6 @@
 """The few protocols between the steps of the pipeline and the world; six methods each at most."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from trading_pipeline.domain.audit import AuditDraft, AuditHead, AuditRecord
 from trading_pipeline.domain.fills import Fill
 from trading_pipeline.domain.orders import BrokerOrder, OrderIntent, OrderResult, Plan
 from trading_pipeline.domain.portfolio import Portfolio
@@ -365,15 +366,27 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+RECOVERED = ":recovered"
+
+
 @dataclass(frozen=True)
 class Alert:
-    """Something that a person should know; alerts of one ``key`` are one alert."""
+    """Something that a person should know; alerts of one ``key`` are one alert.
+
+    ``runbook`` is the anchor of docs/operations.md that says what to do, such
+    as ``order-unacknowledged``; ``html`` the body for mails, where there is
+    more to show than ``text`` says. Both may be empty. That something is over
+    is told by an INFO alert whose key is that of the failure and
+    :data:`RECOVERED`: it goes wherever the failure went.
+    """
 
     key: str
     severity: Severity
     title: str
     text: str
     at: datetime
+    runbook: str = ""
+    html: str = ""
 
 
 class Notifier(Protocol):
@@ -381,6 +394,96 @@ class Notifier(Protocol):
 
     def notify(self, alert: Alert) -> bool:
         """Deliver an alert unless one of its key was delivered before; tell whether it was delivered now."""
+        ...
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a channel carries to people: one alert, or a digest of several.
+
+    ``id`` is the same at each repetition, and of no other message; ``runbook``
+    a link to what to do; ``answers`` the id of the message that this one
+    follows. ``key`` is the alert's, empty for a digest, like ``html``,
+    ``runbook`` and ``answers`` where there is none.
+    """
+
+    id: str
+    severity: Severity
+    title: str
+    text: str
+    at: datetime
+    key: str = ""
+    html: str = ""
+    runbook: str = ""
+    answers: str = ""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What one process may send by one channel now; nobody else does while its lease lasts.
+
+    Attributes:
+        channel: the channel's name.
+        message: the id of the message; the same at each repetition.
+        alerts: what it tells of: one alert, or those of a digest.
+        told_at: when the oldest of them was told, UTC.
+        attempts: how often it was sent before, without success.
+        lease: what the one who sends shows to say how it ended.
+        answers: the id of the message that this one follows; empty where there is none.
+    """
+
+    channel: str
+    message: str
+    alerts: tuple[Alert, ...]
+    told_at: datetime
+    attempts: int
+    lease: str
+    answers: str = ""
+
+
+class Channel(Protocol):
+    """One way to people, such as mail."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in settings and messages."""
+        ...
+
+    def send(self, message: Message) -> str:
+        """Send a message once, and return what was answered, in words for people.
+
+        Raises:
+            TransientError: no usable answer, so that the message may or may not have arrived; or it was asked to wait.
+            PermanentError: it was refused, and would be again.
+        """
+        ...
+
+
+class AuditLog(Protocol):
+    """What was decided and done, appended and never changed."""
+
+    def append(self, drafts: Sequence[AuditDraft]) -> Sequence[AuditRecord]:
+        """Append ``drafts`` in their order and return their records; durable when this returns."""
+        ...
+
+    def follow(self, make: Callable[[AuditHead], Sequence[AuditDraft]]) -> Sequence[AuditRecord]:
+        """Append what ``make`` makes of the head of the log, and again, until it makes nothing; return the records."""
+        ...
+
+    def head(self) -> AuditHead:
+        """Return where the log ends."""
+        ...
+
+    def records(self, *, since: date | None = None, event: str = "", correlation_id: str = "") -> Iterator[AuditRecord]:
+        """Yield the records, oldest first: of the days from ``since`` (UTC) on, of an event, of what belongs together.
+
+        Raises:
+            DataError: the log is damaged.
+        """
+        ...
+
+    def newest_first(self) -> Iterator[AuditRecord]:
+        """Yield the records, newest first, reading no further back than the caller goes."""
         ...
 
 

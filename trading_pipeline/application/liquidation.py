@@ -321,7 +321,8 @@ def _over(desk: LiquidationDesk, found: Liquidated) -> Liquidated:
     key = f"{LIQUIDATION}:{request.account_number}:{request.epoch}:over"
     severity = Severity.CRITICAL if found.left else Severity.WARNING
     title = f"Liquidation {request.epoch} is over: {'positions are left' if found.left else 'everything is sold'}"
-    desk.notifier.notify(Alert(key, severity, title, f"{reason}. `trading-pipeline kill status` shows the state.", now))
+    text = f"{reason}. `trading-pipeline kill status` shows the state."
+    desk.notifier.notify(Alert(key, severity, title, text, now, runbook="a-liquidation-is-over"))
     return replace(found, request=request)
 
 
@@ -337,4 +338,5 @@ def told_of(request: LiquidationRequest, now: datetime) -> Alert:
             f"what would be."
         ),
         at=now,
+        runbook="sell-everything",
     )

@@ -43,6 +43,8 @@ SET_BY = "reconciliation"
 MOST_READINGS = 5
 PAUSE_SECONDS = 1.0
 MOST_LINES = 20
+BROKEN_RUNBOOK = "reconciliation-is-broken"
+EXTERNAL_RUNBOOK = "orders-that-are-not-ours"
 # New shares for old ones, as companies and funds split them.
 SPLITS = tuple(
     [(new, 1) for new in (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50)]
@@ -288,7 +290,8 @@ def _alert(found: Reconciliation, session: date, when: str, title: str) -> Alert
     digest = hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:12]
     severity = Severity.CRITICAL if found.breaks else Severity.WARNING
     key = f"reconciliation:{session}:{when}:{digest}"
-    return Alert(key, severity, title, _listed(lines), found.as_of)
+    runbook = BROKEN_RUNBOOK if found.breaks else EXTERNAL_RUNBOOK
+    return Alert(key, severity, title, _listed(lines), found.as_of, runbook=runbook)
 
 
 def _listed(lines: Sequence[str]) -> str:

@@ -36,6 +36,7 @@ T = TypeVar("T")
 NAME = "risk_watch"
 MARKET_BREAKER = "market-wide breaker"
 FORGOTTEN = "risk watch"
+RUNBOOKS = {MARKET_BREAKER: "market-wide-breaker", FORGOTTEN: "what-was-remembered-of-drawdowns-is-lost"}
 
 EXTERNAL_KINDS = frozenset({"CSD", "CSW", "TRANS", "JNL", "JNLC", "ACATC"})
 """Alpaca's kinds of cash from or to outside; dividends, interest and fees are gains and losses of the account."""
@@ -302,15 +303,18 @@ def _alert(trip: Trip) -> Alert:
         title=f"{trip.name.capitalize()}: {trip.rung}",
         text=f"At {trip.at.isoformat()} {trip.reason}. {advice}",
         at=trip.at,
+        runbook="a-limit-on-drawdown-tripped",
     )
 
 
 def _told(latch: Latch, now: datetime) -> Alert:
     key = f"{NAME}:{latch.name}:{latch.session}"
-    return Alert(key, Severity.CRITICAL, f"{latch.name.capitalize()}: {latch.mode}", latch.reason, now)
+    title, runbook = f"{latch.name.capitalize()}: {latch.mode}", RUNBOOKS[latch.name]
+    return Alert(key, Severity.CRITICAL, title, latch.reason, now, runbook=runbook)
 
 
 def _blind(since: datetime, missing: Mapping[str, str], now: datetime) -> Alert:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
     text = f"Since {since.isoformat()} no drawdown could be measured, so that none would be noticed. Missing: {reasons}"
-    return Alert(f"{NAME}:blind:{since.isoformat()}", Severity.CRITICAL, "Drawdown is not watched", text, now)
+    key, title = f"{NAME}:blind:{since.isoformat()}", "Drawdown is not watched"
+    return Alert(key, Severity.CRITICAL, title, text, now, runbook="drawdown-is-not-watched")

@@ -25,4 +25,5 @@ def reduce_after_refusals(world: TradingWorld, plan_id: str, symbols: Mapping[st
     try:
         world.trading_state.change(lambda state: state.tightened(TradingMode.REDUCING, reason, SET_BY, now))
     finally:
-        world.notifier.notify(Alert(f"refused:{plan_id}", Severity.CRITICAL, title, told, now))
+        key = f"refused:{plan_id}"
+        world.notifier.notify(Alert(key, Severity.CRITICAL, title, told, now, runbook="orders-were-refused"))

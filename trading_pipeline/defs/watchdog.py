@@ -19,6 +19,15 @@ from trading_pipeline.settings import MonitoringSettings
 
 NAME = "order_watchdog"
 CRITICAL = frozenset({OverdueKind.UNJOURNALLED, OverdueKind.UNKNOWN_STATUS, OverdueKind.UNACKNOWLEDGED})
+RUNBOOKS = {
+    OverdueKind.UNJOURNALLED: "order-unjournalled",
+    OverdueKind.UNKNOWN_STATUS: "order-of-unknown-status",
+    OverdueKind.UNACKNOWLEDGED: "order-unacknowledged",
+    OverdueKind.CANCELLING: "order-does-not-move",
+    OverdueKind.PENDING: "order-does-not-move",
+    OverdueKind.PARTIALLY_FILLED: "order-does-not-move",
+    OverdueKind.UNFINISHED: "order-unfinished",
+}
 
 
 def watched(world: TradingWorld) -> str:
@@ -37,6 +46,7 @@ def watched(world: TradingWorld) -> str:
     # Before anything is settled: another account would know nothing of these orders.
     account, decided = world.portfolio().account_number, sessions.previous_session(session)
     left = settle(world.venue, world.rules, now, account)
+    world.audit.follow()
     plans = _plans_under_way(world.journal.claimed(account, decided), left)
     symbols = _symbols([*world.plans.versions(account, decided), *world.plans.liquidations(account, decided)])
     for plan_id in plans:
@@ -100,6 +110,7 @@ def _alert(late: Overdue, now: datetime) -> Alert:
         title=f"Order {late.kind}: {late.symbol or late.client_order_id}",
         text=f"Order {late.client_order_id} {late.text}",
         at=now,
+        runbook=RUNBOOKS[late.kind],
     )
 
 

@@ -161,7 +161,7 @@ def test_what_was_said_and_could_not_be_committed_is_not_said_twice(outbox, path
         connection.execute("ALTER TABLE alerts RENAME TO kept")
         connection.execute(
             "CREATE TABLE alerts (key TEXT PRIMARY KEY REFERENCES kept (key) DEFERRABLE INITIALLY DEFERRED, "
-            "severity TEXT, title TEXT, text TEXT, at TEXT)"
+            "severity TEXT, title TEXT, text TEXT, at TEXT, runbook TEXT, html TEXT, told_at TEXT)"
         )
     connection.close()
     enforced = sqlite3.connect
@@ -182,7 +182,7 @@ def test_what_was_said_and_could_not_be_committed_is_not_said_twice(outbox, path
 
 
 def test_an_outbox_that_another_process_holds_does_not_hold_up_the_work(outbox, path, capsys, monkeypatch):
-    monkeypatch.setattr("trading_pipeline.adapters.notifiers.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("trading_pipeline.adapters.alerting.database.BUSY_SECONDS", 0.05)
     outbox.notify(alert("first"))
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

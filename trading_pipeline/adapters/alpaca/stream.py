@@ -415,6 +415,7 @@ class OrderStream:
                     f"{self._options.backoff.longest_seconds:g} seconds. Check the network and the keys."
                 ),
                 at=now,
+                runbook="orders-are-polled-only",
             )
         )
 

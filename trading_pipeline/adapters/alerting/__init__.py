@@ -1,0 +1,1 @@
+"""How alerts are kept, and the channels by which they reach people."""
