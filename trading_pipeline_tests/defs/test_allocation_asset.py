@@ -1,10 +1,11 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import dagster as dg
 import pytest
 
 from trading_pipeline.adapters.storage.tables import DeltaTables
+from trading_pipeline.application.audit_trail import AuditTrail
 from trading_pipeline.defs.assets.allocation import allocation_asset
 from trading_pipeline.defs.io_manager import DeltaIOManager
 from trading_pipeline.defs.partitions import session_partitions
@@ -13,6 +14,7 @@ from trading_pipeline.domain.signals import Signal, SignalStatus, to_frame
 from trading_pipeline.domain.strategies import Strategy
 from trading_pipeline.domain.strategies.tree import Asset
 from trading_pipeline.settings import Settings, StrategySettings
+from trading_pipeline_tests.audit_builders import audit_in_memory
 from trading_pipeline_tests.builders import bars_frame
 
 FIRST = date(2026, 7, 28)
@@ -30,6 +32,7 @@ class StoredWorld:
 
     tables: DeltaTables
     settings: Settings
+    audit: AuditTrail = field(default_factory=audit_in_memory)
 
 
 class Desk:

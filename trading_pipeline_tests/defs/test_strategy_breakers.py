@@ -14,6 +14,7 @@ from trading_pipeline.domain.signals import Signal, SignalStatus, to_frame
 from trading_pipeline.domain.strategies import Strategy
 from trading_pipeline.domain.strategies.tree import Asset
 from trading_pipeline.settings import Settings, StrategySettings
+from trading_pipeline_tests.audit_builders import audit_in_memory
 from trading_pipeline_tests.builders import bars_frame
 
 DAYS = sessions.sessions_between(date(2026, 7, 20), date(2026, 7, 31))
@@ -33,6 +34,7 @@ class Desk:
             settings=Settings(strategies=shares),
             clock=SimpleNamespace(now=lambda: self.now),
             notifier=AlertOutbox(root / "alerts.sqlite"),
+            audit=audit_in_memory(),
         )
         self.asset, self.instance = allocation_asset(EVERY), instance
 

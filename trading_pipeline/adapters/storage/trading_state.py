@@ -34,13 +34,20 @@ MOST_CONFLICTS = 1_000
 class StoredTradingState:
     """The trading state as JSON objects sealed with checksums; any number of processes may share them."""
 
-    def __init__(self, objects: Objects, machine_time: Callable[[], datetime] | None = None) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        machine_time: Callable[[], datetime] | None = None,
+        after_change: Callable[[], object] | None = None,
+    ) -> None:
         """Keep the state among ``objects``, at ``state/trading_state.json`` and below ``state/history/``.
 
         ``machine_time`` tells when a change is written; it is this machine's clock where not given.
+        ``after_change`` is called once a change is stored, whoever made it; it must neither raise nor wait.
         """
         self._objects = objects
         self._machine_time = machine_time or WallClock().now
+        self._after_change = after_change
 
     def read(self) -> TradingState:
         """Return the state; ACTIVE where none was ever written.
@@ -96,6 +103,27 @@ class StoredTradingState:
             self._record(state)
         return [_recorded(key, self._objects.get(key)) for key in self._objects.list(HISTORY_PREFIX)]
 
+    def changes_after(self, epoch: int, *, mend: bool = True) -> Sequence[tuple[int, RecordedState | None]]:
+        """Return the number of every change after ``epoch`` and what it made, oldest first; None where damaged.
+
+        The newest one's entry is written where it is missing, unless ``mend`` is not wanted.
+
+        Raises:
+            InvalidInput: the folder cannot be used.
+            DependencyUnavailable: the disk fails.
+        """
+        state = self._stored_or_none()[1] if mend else None
+        if state is not None:
+            self._record(state)
+        later = [key for key in self._objects.list(HISTORY_PREFIX) if _epoch_of(key) > epoch]
+        return [(_epoch_of(key), self._recorded_or_none(key)) for key in later]
+
+    def _recorded_or_none(self, key: str) -> RecordedState | None:
+        try:
+            return _recorded(key, self._objects.get(key))
+        except DataError:
+            return None
+
     def last_recorded(self) -> TradingState:
         """Return the newest state of the history that can be read; ACTIVE where there is none.
 
@@ -127,6 +155,8 @@ class StoredTradingState:
             changed = replace(changed, epoch=self._next_epoch(state))
             if self._objects.replace(TRADING_STATE_KEY, content, _sealed("state", _adapter(TradingState), changed)):
                 self._record(changed)
+                if self._after_change is not None:
+                    self._after_change()
                 return changed
         raise DependencyUnavailable(
             f"the trading state {TRADING_STATE_KEY} was written by others {MOST_CONFLICTS} times before it could be "
