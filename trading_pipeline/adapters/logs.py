@@ -5,7 +5,9 @@ Nothing is configured when this module is imported: :func:`configure_logging`
 is called at the door, by a command or by a run of Dagster's.
 """
 
+import copy
 import functools
+import json
 import logging
 import re
 import sys
@@ -15,11 +17,15 @@ from typing import Any, TextIO
 
 import structlog
 
+from trading_pipeline.domain.redaction import Redactor
 from trading_pipeline.settings import LogFormat, LogLevel
 
 OURS = "trading_pipeline"
 HANDLER = "trading_pipeline"
 MASK = "********"
+# The attribute of a log record that holds our event, whatever others make of its message.
+EVENT = "trading_pipeline_event"
+_SAID_ELSEWHERE = frozenset({"event", "level", "logger", "timestamp", "exc_info", "stack_info"})
 _SECRET = re.compile(r"key|secret|token|password|authorization", re.IGNORECASE)
 _NO_SECRET = frozenset({"asset_key", "partition_key", "run_key"})
 
@@ -29,12 +35,19 @@ class _ErrorHandler(logging.StreamHandler[TextIO]):
 
     A live line of progress, or a test, puts another stream in its place for a
     while. What a stream refuses is reported by logging and never fails the work.
+    Our own events are written from ``lowest`` on; below that they only reach
+    whoever else listens, such as Dagster's run log.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, lowest: int) -> None:
         self._given = stream
+        self._lowest = lowest
         super().__init__(stream)
         self.set_name(HANDLER)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_below = record.levelno < self._lowest and record.name.partition(".")[0] == OURS
+        return not is_below and bool(super().filter(record))
 
     @property
     def stream(self) -> TextIO:
@@ -45,35 +58,73 @@ class _ErrorHandler(logging.StreamHandler[TextIO]):
         """Stay with the stream that was given, or standard error."""
 
 
+class _Event(dict[str, Any]):
+    """An event whose text is a line for people: what happened, and each fact as ``name=value``."""
+
+    def __str__(self) -> str:
+        facts = (f"{name}={_fact(value)}" for name, value in self.items() if name not in _SAID_ELSEWHERE)
+        return " ".join([str(self.get("event", "")), *facts])
+
+
+def _fact(value: object) -> str:
+    text = str(value)
+    return text if text and not any(letter.isspace() or letter in "\"'=" for letter in text) else json.dumps(text)
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Writes our events as they were logged, even where another handler put its own message in their place."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if is_ours(record):
+            record = copy.copy(record)
+            record.msg, record.args = getattr(record, EVENT), ()
+        return super().format(record)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Tell whether a log record holds one of our events."""
+    return hasattr(record, EVENT)
+
+
 def configure_logging(
-    log_format: LogFormat = LogFormat.AUTO, level: LogLevel = LogLevel.AUTO, stream: TextIO | None = None
+    log_format: LogFormat = LogFormat.AUTO,
+    level: LogLevel = LogLevel.AUTO,
+    stream: TextIO | None = None,
+    redactor: Redactor | None = None,
 ) -> None:
     """Send our events, and the warnings of libraries, as lines to ``stream`` (standard error where not given).
 
-    May be called again: the last call counts.
+    A ``redactor`` takes out of both what may not be said. Our events are made
+    from level info on even where fewer are shown, for those who listen to the
+    logger ``trading_pipeline``. May be called again: the last call counts.
     """
     at_terminal = (stream or sys.stderr).isatty()
     as_console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and at_terminal)
     shown = _AUTO_LEVEL[at_terminal] if level is LogLevel.AUTO else level
-    handler = _ErrorHandler(stream)
+    lowest = logging.getLevelNamesMapping()[shown.upper()]
+    neutral = [] if redactor is None else [_Neutral(redactor)]
+    handler = _ErrorHandler(stream, lowest)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=_described(),
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_rendered(as_console=as_console, colours=at_terminal),
+                structlog.processors.format_exc_info,
+                *neutral,
+                _renderer(as_console=as_console, colours=at_terminal),
             ],
         )
     )
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     root.handlers = [*(other for other in root.handlers if other.name != HANDLER), handler]
-    logging.getLogger(OURS).setLevel(shown.upper())
+    logging.getLogger(OURS).setLevel(min(lowest, logging.INFO))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
             *_described(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            *neutral,
+            _wrapped,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -95,10 +146,35 @@ def _described() -> list[structlog.typing.Processor]:
     ]
 
 
-def _rendered(*, as_console: bool, colours: bool) -> list[structlog.typing.Processor]:
+def _renderer(*, as_console: bool, colours: bool) -> structlog.typing.Processor:
     if as_console:
-        return [structlog.dev.ConsoleRenderer(colors=colours)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        # Never structlog's own choice, which shows the local variables of every frame.
+        return structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
+    return structlog.processors.JSONRenderer(default=str)
+
+
+class _Neutral:
+    """Takes out of an event what may not be said."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401 - structlog's own
+        # The exception itself is made text later, and redacted then.
+        return {
+            name: value if name in {"exc_info", "stack_info"} else self._redactor.value(name, value)
+            for name, value in event.items()
+        }
+
+
+def _wrapped(
+    logger: Any,  # noqa: ANN401 - structlog's own
+    method: str,
+    event: MutableMapping[str, Any],
+) -> tuple[tuple[MutableMapping[str, Any]], dict[str, dict[str, Any]]]:
+    kept = _Event(event)
+    given, options = structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, kept)
+    return given, {**options, "extra": {**options["extra"], EVENT: kept}}
 
 
 def _masked(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401 - structlog's own

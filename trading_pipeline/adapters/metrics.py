@@ -25,6 +25,8 @@ import structlog
 from filelock import FileLock, Timeout
 
 from trading_pipeline.domain.errors import InvalidInput
+from trading_pipeline.domain.redaction import Redactor, may_be_shown
+from trading_pipeline.ports import Metrics
 
 LARGEST_FILE = 10_000_000
 
@@ -70,6 +72,32 @@ class NoMetrics:
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Do nothing."""
+
+
+class NeutralMetrics:
+    """Metrics without symbols and figures: what a name does not mark as harmless is counted, and not measured."""
+
+    def __init__(self, inner: Metrics, redactor: Redactor) -> None:
+        """Pass on to ``inner`` what ``redactor`` leaves."""
+        self._inner = inner
+        self._redactor = redactor
+
+    def count(self, name: str, value: int = 1, **labels: str) -> None:
+        """Add ``value`` to a counter."""
+        self._inner.count(name, value, **self._shown(labels))
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add an observation, unless it may be a figure."""
+        if may_be_shown(name):
+            self._inner.observe(name, value, **self._shown(labels))
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a level, unless it may be a figure."""
+        if may_be_shown(name):
+            self._inner.gauge(name, value, **self._shown(labels))
+
+    def _shown(self, labels: Mapping[str, str]) -> Mapping[str, str]:
+        return {name: str(self._redactor.value(name, value)) for name, value in labels.items()}
 
 
 class MetricsFile:

@@ -8,6 +8,7 @@ import dagster as dg
 
 from trading_pipeline.application import resetting
 from trading_pipeline.application.halting import cleared, halted
+from trading_pipeline.defs import metadata
 from trading_pipeline.defs.kill_switch import switch_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain.risk.trading_state import PERSON, TradingMode, TradingState
@@ -48,7 +49,7 @@ def halt_trading(context: dg.OpExecutionContext, config: Halt) -> None:
     _tell(context, halted(switch, config.reason, SET_BY, world.wall.now()))
     if not config.keep_orders:
         found = cleared(switch, config.reason)
-        context.add_output_metadata({"orders": str(found), "seconds": found.seconds})
+        context.add_output_metadata(metadata.shown({"orders": str(found), "seconds": found.seconds}))
         context.log.warning(str(found))
 
 
@@ -69,7 +70,9 @@ def reset_trading(context: dg.OpExecutionContext, config: Reset) -> None:
     if not config.code:
         offer = resetting.offered(world.stored_state, config.latches, now)
         context.log.warning("\n".join(offer.lines()))
-        context.add_output_metadata({"offer": "\n".join(offer.lines()), "code": "" if offer.is_empty else offer.code})
+        context.add_output_metadata(
+            metadata.shown({"offer": "\n".join(offer.lines()), "code": "" if offer.is_empty else offer.code})
+        )
         return
     state = resetting.reset(
         world.stored_state,
@@ -85,7 +88,9 @@ def reset_trading(context: dg.OpExecutionContext, config: Reset) -> None:
 
 def _tell(context: dg.OpExecutionContext, state: TradingState) -> None:
     context.log.warning(f"trading is {state.mode}: {resetting.listed(state)}")
-    context.add_output_metadata({"mode": state.mode.value, "latches": resetting.listed(state), "epoch": state.epoch})
+    context.add_output_metadata(
+        metadata.shown({"mode": state.mode.value, "latches": resetting.listed(state), "epoch": state.epoch})
+    )
 
 
 @dg.job(

@@ -170,5 +170,5 @@ def _verdict(asset: dg.AssetKey, result: Result) -> dg.AssetCheckResult:
         check_name=result.name,
         severity=dg.AssetCheckSeverity.ERROR if result.severity is Severity.ERROR else dg.AssetCheckSeverity.WARN,
         description=None if result.passed else result.summary,
-        metadata={**counts, **failing},
+        metadata=metadata.shown({**counts, **failing}),
     )

@@ -113,6 +113,10 @@ class ObservabilitySettings(Section):
         description="Lowest level of our own events that is logged; auto is warning at a terminal, info elsewhere.",
     )
     metrics: bool = Field(default=True, description="Record metrics, as lines of metrics.jsonl in the home folder.")
+    neutral: bool = Field(
+        default=False,
+        description="Hide symbols, figures and account numbers in logs, metadata, reports, alerts, errors and metrics.",
+    )
 
 
 class ResearchSettings(Section):

@@ -23,10 +23,20 @@ event_log_storage:
   class: PooledSqliteEventLogStorage
   config:
     base_dir: {folder}
+schedule_storage:
+  module: trading_pipeline.defs.neutral_records
+  class: NeutralScheduleStorage
+  config:
+    base_dir: {schedules}
+python_logs:
+  managed_python_loggers:
+    - trading_pipeline
 telemetry:
   enabled: false
 nux:
   enabled: false
+freshness:
+  enabled: true
 concurrency:
   runs:
     max_concurrent_runs: 1
@@ -94,7 +104,10 @@ class Home:
             for folder in (self.tables, self.objects, self.dagster, self.simulator):
                 folder.mkdir(parents=True, exist_ok=True)
             configuration = self.dagster / "dagster.yaml"
-            wanted = DAGSTER_YAML.format(folder=json.dumps(str(self.dagster / "history" / "runs")))
+            wanted = DAGSTER_YAML.format(
+                folder=json.dumps(str(self.dagster / "history" / "runs")),
+                schedules=json.dumps(str(self.dagster / "schedules")),
+            )
             if _is_ours(configuration, wanted):
                 configuration.write_text(wanted, encoding="utf-8")
             self.lock.touch()

@@ -88,7 +88,8 @@ def history_bars(context: dg.OpExecutionContext, asked: pd.DataFrame) -> pd.Data
     before = sessions.sessions_between(sessions.FIRST_DATE, first)[-sessions_needed(strategies) :]
     found = fetched_bars(context, symbols, before[0], last)
     without = sorted(set(symbols) - set(found["symbol"]))
-    context.add_output_metadata({"symbols": len(symbols), "symbols_without_bars": ", ".join(without) or "none"})
+    told = {"symbols": len(symbols), "symbols_without_bars": ", ".join(without) or "none"}
+    context.add_output_metadata(metadata.shown(told))
     return found
 
 
@@ -178,7 +179,7 @@ def _materialised(
     context: dg.OpExecutionContext | dg.AssetExecutionContext, name: str, frame: pd.DataFrame, told: dict[str, Any]
 ) -> dg.Output[pd.DataFrame]:
     context.set_data_version(dg.AssetKey(name), dg.DataVersion(metadata.content_hash(frame)))
-    return dg.Output(frame, metadata=told)
+    return dg.Output(frame, metadata=metadata.shown(told))
 
 
 @dg.graph_asset(

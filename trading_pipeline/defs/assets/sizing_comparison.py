@@ -60,15 +60,17 @@ def sizing_comparison(
     context.set_data_version(dg.AssetKey(SIZING_COMPARISON), dg.DataVersion(metadata.content_hash(found.to_frame())))
     return dg.Output(
         found.to_frame(),
-        metadata={
-            "sizing": _drawing(found, chosen.volatility_sessions),
-            "methods": metadata.table(found.summary_frame()),
-            "weights": metadata.table(found.beside_each_other()),
-            "on": ", ".join(sorted(chosen.parts)) or "none",
-            "first": str(first),
-            "last": str(last),
-            "market": world.market,
-        },
+        metadata=metadata.shown(
+            {
+                "sizing": _drawing(found, chosen.volatility_sessions),
+                "methods": metadata.table(found.summary_frame()),
+                "weights": metadata.table(found.beside_each_other()),
+                "on": ", ".join(sorted(chosen.parts)) or "none",
+                "first": str(first),
+                "last": str(last),
+                "market": world.market,
+            }
+        ),
     )
 
 

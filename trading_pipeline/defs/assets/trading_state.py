@@ -49,16 +49,18 @@ def trading_state(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any
     in_force, history = world.trading_state.read(), world.stored_state.history()
     frame = history_frame(history)
     return dg.MaterializeResult(
-        metadata={
-            "mode": in_force.mode.value,
-            "reason": in_force.reason,
-            "latches": metadata.table(latches_frame(in_force)),
-            "epoch": in_force.epoch,
-            # The newest are what people look for, and the first rows are what is shown.
-            "history": metadata.table(frame.iloc[::-1]),
-            "dagster/row_count": len(frame),
-            "market": world.market,
-        },
+        metadata=metadata.shown(
+            {
+                "mode": in_force.mode.value,
+                "reason": in_force.reason,
+                "latches": metadata.table(latches_frame(in_force)),
+                "epoch": in_force.epoch,
+                # The newest are what people look for, and the first rows are what is shown.
+                "history": metadata.table(frame.iloc[::-1]),
+                "dagster/row_count": len(frame),
+                "market": world.market,
+            }
+        ),
         data_version=dg.DataVersion(metadata.content_hash(pd.concat([frame, latches_frame(in_force)]))),
     )
 

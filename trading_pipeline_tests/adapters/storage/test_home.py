@@ -58,6 +58,7 @@ def test_preparing_makes_the_folders_and_a_quiet_dagster(tmp_path):
     assert own.lock.is_file()
     written = yaml.safe_load((own.dagster / "dagster.yaml").read_text(encoding="utf-8"))
     assert written["telemetry"] == {"enabled": False}
+    assert written["freshness"] == {"enabled": True}
     assert written["concurrency"]["runs"]["max_concurrent_runs"] == 1
 
 
