@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trading_pipeline.cli import explain_traces
 from trading_pipeline.cli.options import HomeFolder, SettingsFile, day
 from trading_pipeline.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     from trading_pipeline.adapters.storage.tables import DeltaTables
     from trading_pipeline.cli.workshop import Choice
-    from trading_pipeline.domain.indicators import IndicatorPanel, Smoothing
+    from trading_pipeline.domain.indicators import IndicatorPanel
     from trading_pipeline.domain.signals import Signal
+    from trading_pipeline.domain.smoothing import Smoothing
     from trading_pipeline.domain.strategies import Strategy
 
 WEIGHT_TOLERANCE = 1e-9
@@ -28,6 +30,10 @@ explain = typer.Typer(help="Show why something was decided as it was.", no_args_
 @explain.callback()
 def choose() -> None:
     """Show why something was decided as it was."""
+
+
+for command in (explain_traces.fill, explain_traces.order, explain_traces.allocation):
+    explain.command()(command)
 
 
 @explain.command()
@@ -51,12 +57,12 @@ def signal(
     """
     from trading_pipeline.adapters.symphony_files import strategy_of
     from trading_pipeline.cli.workshop import chosen
-    from trading_pipeline.domain.indicators import Smoothing
+    from trading_pipeline.domain.smoothing import Smoothing
     from trading_pipeline.domain.strategies.rationale import explain as explained
     from trading_pipeline.domain.strategies.rationale_data import to_data
     from trading_pipeline.domain.strategies.rationale_text import to_text
 
-    decided_on, choice = _session(session), chosen(settings_file, home, None)
+    decided_on, choice = session_of(session), chosen(settings_file, home, None)
     wanted = strategy_of(strategy, choice.settings.strategies.folder)
     smoothing = Smoothing(choice.settings.strategies.rsi_smoothing)
     if bars is None:
@@ -67,14 +73,19 @@ def signal(
     if svg is not None:
         from trading_pipeline.reporting.strategy_drawing import strategy_drawing
 
-        _write(svg, strategy_drawing(rationale, wanted.name))
+        write(svg, strategy_drawing(rationale, wanted.name))
     typer.echo(json.dumps(to_data(rationale), indent=2) if as_json else to_text(rationale, wanted.name))
     if doubts:
         _warn(doubts)
         raise typer.Exit(1)
 
 
-def _session(text: str) -> date:
+def session_of(text: str) -> date:
+    """Read a session such as 2026-07-31.
+
+    Raises:
+        InvalidInput: the text is not a date, or the exchange was closed that day; the message names the one before.
+    """
     from trading_pipeline.domain.sessions import is_session, sessions_between
 
     wanted = day(text, "SESSION")
@@ -165,7 +176,12 @@ def _warn(doubts: str) -> None:
     notices().print(f"[bold red]warning[/]: {escape(doubts)}", soft_wrap=True)
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a file of text.
+
+    Raises:
+        InvalidInput: the file cannot be written.
+    """
     try:
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:

@@ -8,7 +8,9 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from trading_pipeline import __version__
 from trading_pipeline.adapters.storage.tables import DeltaTables
+from trading_pipeline.adapters.storage.written_rows import written_beside
 from trading_pipeline.defs.partitions import days_of
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import DataError
@@ -20,6 +22,9 @@ TABLE_VERSION = "table_version"
 TABLES_READ = "tables_read"
 # The version of an asset's own table that it compared with, or carried on from; -1 where there was none.
 VERSION_BEFORE = "table_version_before"
+# SHA-256 of the rows that were written, as they are kept beside the tables.
+ROWS_SHA256 = "rows_sha256"
+CODE_VERSION = "code_version"
 MAY_BE_EMPTY = frozenset({"order_plan", "approved_orders", "fills", "execution_quality"})
 
 
@@ -31,7 +36,9 @@ class DeltaIOManager(dg.IOManager):
     rows are of, and its readers are given the whole table.
 
     An asset whose definition metadata holds ``trading_pipeline/write: upsert``
-    returns rows of any session, which are inserted or replaced by key. An
+    returns rows of any session, which are inserted or replaced by key; they
+    are kept a second time beside the tables, so that one altered by hand can
+    be told (:mod:`trading_pipeline.adapters.storage.written_rows`). An
     input whose metadata holds ``trading_pipeline/sessions: n`` is given the n
     sessions up to the partition's, never a later one.
     """
@@ -39,6 +46,7 @@ class DeltaIOManager(dg.IOManager):
     def __init__(self, tables: DeltaTables, told: Callable[[str, date], None] | None = None) -> None:
         """Keep the tables; nothing is opened yet. ``told`` hears of every table and session written."""
         self._tables = tables
+        self._written = written_beside(tables.root)
         self._told = told or (lambda _name, _session: None)
         self._read: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
 
@@ -46,16 +54,38 @@ class DeltaIOManager(dg.IOManager):
         """Write the frame and record rows, the version written and the versions read."""
         name = context.asset_key.path[-1]
         first, last = _days(context) or (obj["session"].min(), obj["session"].max())
+        told: dict[str, Any] = {}
         if (context.definition_metadata or {}).get(WRITE) == UPSERT:
-            version = self._tables.upsert(name, obj) if len(obj) else self._tables.version(name)
+            version, told = self._upserted(name, obj)
         else:
             version = self._tables.replace_sessions(name, first, last, obj)
-        metadata: dict[str, Any] = {"dagster/row_count": len(obj), TABLE_VERSION: -1 if version is None else version}
+        metadata: dict[str, Any] = {
+            "dagster/row_count": len(obj),
+            TABLE_VERSION: -1 if version is None else version,
+            CODE_VERSION: __version__,
+            **told,
+        }
         read = self._read.pop((context.run_id, context.step_key), None)
         if read:
             metadata[TABLES_READ] = dg.JsonMetadataValue(read)
         context.add_output_metadata(metadata)
         self._told(name, last)
+
+    def _upserted(self, name: str, rows: pd.DataFrame) -> tuple[int | None, dict[str, Any]]:
+        """Insert or replace rows; return the version and what is told of it."""
+        before = self._tables.version(name)
+        if rows.empty:
+            return before, {}
+        if self._written is None:
+            return self._tables.upsert(name, rows), {}
+        if before is not None and self._written.is_empty(name):
+            whole = self._written.begin(name, self._tables.read(name, version=before), before, is_whole=True)
+            self._written.end(whole, before)
+        # Kept first: of a write that is cut off there is a trace, and never a version without one.
+        begun = self._written.begin(name, rows, before)
+        version = self._tables.upsert(name, rows)
+        self._written.end(begun, version)
+        return version, {ROWS_SHA256: begun.seal}
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:
         """Return the rows of the partitions' sessions, or of the sessions up to them.

@@ -41,3 +41,23 @@ def done(started):
         return started(*arguments, **environment).finished(2 * DEADLINE)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(done, tmp_path_factory):
+    """The folder of a run of two sessions, and what it said; nobody else's, and nobody alters it."""
+    home = tmp_path_factory.mktemp("finished")
+    said = done("run", "--home", home, "--through", "2026-07-31", "--sessions", "2")
+    assert said.returncode == 0, said.stderr
+    return home, said
+
+
+@pytest.fixture(scope="session")
+def traded(started, request, tmp_path_factory):
+    """The folder of a run of ten sessions where everything is tested, otherwise that of ``finished``."""
+    if not os.environ.get("FULL"):
+        return request.getfixturevalue("finished")[0]
+    home = tmp_path_factory.mktemp("traded")
+    said = started("run", "--home", home, "--through", "2026-07-31", "--sessions", "10").finished(10 * DEADLINE)
+    assert said.returncode == 0, said.stderr
+    return home

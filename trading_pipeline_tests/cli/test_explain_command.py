@@ -13,9 +13,9 @@ from trading_pipeline.application.decision import panel_of, signal_of
 from trading_pipeline.cli.explain import explain, signal
 from trading_pipeline.cli.signals import signals
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import Smoothing
 from trading_pipeline.domain.sessions import sessions_between
 from trading_pipeline.domain.signals import to_frame
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES, tree
 from trading_pipeline.settings import Settings
 

@@ -4,7 +4,9 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from trading_pipeline import __version__
 from trading_pipeline.adapters.storage.tables import DeltaTables
+from trading_pipeline.adapters.storage.written_rows import written_beside
 from trading_pipeline.defs.checks import contract_of, promised_assets
 from trading_pipeline.defs.io_manager import MAY_BE_EMPTY, SESSIONS, UPSERT, WRITE, DeltaIOManager
 from trading_pipeline.defs.partitions import session_partitions
@@ -204,3 +206,34 @@ def test_every_write_is_told(shelf):
     shelf.write("allocation", FRIDAY, allocation(FRIDAY, SPY=1.0))
 
     assert shelf.told == [("bars", THURSDAY), ("allocation", FRIDAY)]
+
+
+def kept(shelf):
+    return written_beside(shelf.tables.root)
+
+
+def test_upserted_rows_are_kept_a_second_time_by_version(shelf):
+    first = shelf.write("bars", FRIDAY, bars(("SPY", THURSDAY, 600.0), ("SPY", FRIDAY, 610.0)))
+    second = shelf.write("bars", FRIDAY, bars(("SPY", THURSDAY, 300.0)))
+
+    assert kept(shelf).versions("bars") == {first["table_version"], second["table_version"]}
+    for version in (first["table_version"], second["table_version"]):
+        pd.testing.assert_frame_equal(kept(shelf).rows("bars", version), shelf.tables.read("bars", version=version))
+    assert len(second["rows_sha256"]) == 64
+    assert second["code_version"] == __version__
+
+
+def test_what_an_older_table_holds_is_kept_before_its_first_change(shelf):
+    shelf.tables.upsert("bars", bars(("SPY", THURSDAY, 600.0)))
+
+    shelf.write("bars", FRIDAY, bars(("SPY", FRIDAY, 610.0)))
+
+    pd.testing.assert_frame_equal(kept(shelf).rows("bars"), shelf.tables.read("bars"))
+    assert kept(shelf).versions("bars") == {1, 2}
+
+
+def test_tables_that_are_replaced_by_session_are_not_kept_twice(shelf):
+    metadata = shelf.write("allocation", FRIDAY, allocation(FRIDAY, SPY=1.0))
+
+    assert kept(shelf).is_empty("allocation")
+    assert "rows_sha256" not in metadata
