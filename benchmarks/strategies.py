@@ -37,9 +37,10 @@ import talib
 from naive import NaiveEvaluator
 
 from trading_pipeline.domain.bars import ClosePanel, close_panel
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel, Smoothing
+from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
 from trading_pipeline.domain.sessions import sessions_between
 from trading_pipeline.domain.signals import history_frame
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES, tree
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.domain.strategies.sharing import SharedTree

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import Smoothing
+from trading_pipeline.domain.smoothing import Smoothing
 
 if TYPE_CHECKING:
     import pandas as pd

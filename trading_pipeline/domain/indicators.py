@@ -28,6 +28,7 @@ import pandas as pd
 
 from trading_pipeline.domain.bars import ClosePanel
 from trading_pipeline.domain.errors import BrokenContract, InvalidInput, PermanentError
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.windows import (
     ONE,
     PriceWindows,
@@ -69,15 +70,6 @@ class Indicator(StrEnum):
     """Sample standard deviation of closes, in dollars."""
     MAX_DRAWDOWN = "mdd"
     """Largest fall from a peak, in percent, positive."""
-
-
-class Smoothing(StrEnum):
-    """How the RSI averages gains and losses."""
-
-    WILDER = "wilder"
-    """Wilder's recursion, started on a plain mean."""
-    CUTLER = "cutler"
-    """Plain means of the window."""
 
 
 def compute(

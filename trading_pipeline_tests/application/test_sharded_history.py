@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from trading_pipeline.application.sharded_history import COLUMNS, coverage, evaluations_of, history_of, shards, size_of
 from trading_pipeline.application.signal_history import signal_history
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import IndicatorPanel, Smoothing
+from trading_pipeline.domain.indicators import IndicatorPanel
 from trading_pipeline.domain.sessions import sessions_between
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES, Strategy, tree
 from trading_pipeline.domain.strategies.tree import equal, group, if_, price, rsi, sma, specified
 from trading_pipeline_tests.generators import SYMBOLS, trees

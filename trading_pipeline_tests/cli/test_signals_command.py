@@ -135,7 +135,7 @@ def test_the_command_takes_its_options_and_sums_up_on_stderr(bars_file, tmp_path
 
 
 def test_the_smoothing_changes_the_answer(bars_file, whole, tmp_path):
-    from trading_pipeline.domain.indicators import Smoothing
+    from trading_pipeline.domain.smoothing import Smoothing
 
     signals("tecl", bars_file, tmp_path / "cutler.parquet", rsi_smoothing=Smoothing.CUTLER)
 

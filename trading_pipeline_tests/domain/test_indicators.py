@@ -18,7 +18,6 @@ from trading_pipeline.domain.indicators import (
     Indicator,
     IndicatorPanel,
     Reading,
-    Smoothing,
     annualised_volatility,
     average_true_range,
     compute,
@@ -28,6 +27,7 @@ from trading_pipeline.domain.indicators import (
     rsi,
     sma,
 )
+from trading_pipeline.domain.smoothing import Smoothing
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 SYMBOLS = [

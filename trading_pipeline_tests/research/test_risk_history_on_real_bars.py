@@ -15,10 +15,10 @@ from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS
 from trading_pipeline.application.sharded_history import evaluations_of, history_of
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.bars import close_panel, quarantine
-from trading_pipeline.domain.indicators import Smoothing
 from trading_pipeline.domain.instruments import catalogue
 from trading_pipeline.domain.risk.decisions import BreachCode
 from trading_pipeline.domain.risk.limits import FAMILIES, LimitFamily
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES, tree
 from trading_pipeline.research.risk_history import PlanRules, risk_history
 from trading_pipeline.research.rule_history import RuleKind

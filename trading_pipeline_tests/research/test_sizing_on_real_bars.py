@@ -10,8 +10,8 @@ import pytest
 from trading_pipeline.application.sharded_history import evaluations_of, history_of
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.bars import close_panel, quarantine
-from trading_pipeline.domain.indicators import Smoothing
 from trading_pipeline.domain.sizing.panel import sizing_panel
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES, tree
 from trading_pipeline.research.sizing_comparison import AccountRules, allocations_of, compare, methods_of
 from trading_pipeline.settings import Settings

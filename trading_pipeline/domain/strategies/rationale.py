@@ -16,7 +16,8 @@ from typing import TypeAlias, assert_never, cast
 import numpy as np
 
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel, Smoothing
+from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies.comparing import EQUAL_WITHIN, best
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.domain.strategies.evaluator import Evaluator

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import Indicator, Smoothing
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.domain.strategies.nuclear import NUCLEAR
 from trading_pipeline.domain.strategies.rationale import (

@@ -4,7 +4,8 @@ import math
 import pytest
 from hypothesis import example, given, settings
 
-from trading_pipeline.domain.indicators import Indicator, Smoothing
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies.nuclear import NUCLEAR
 from trading_pipeline.domain.strategies.rationale import explain
 from trading_pipeline.domain.strategies.rationale_data import to_data
