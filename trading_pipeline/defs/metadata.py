@@ -1,16 +1,23 @@
 """What is said of each materialisation: rows for people, versions for audits."""
 
 import hashlib
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from dagster._serdes import deserialize_value, serialize_value
 
 from dbt_like_checks.contract import Column, contract
+from trading_pipeline.adapters.neutral_mode import redactor_in_force
 from trading_pipeline.adapters.storage.schemas import table_schema
+from trading_pipeline.defs.column_lineage import column_lineage
+from trading_pipeline.defs.neutral_records import entry
+from trading_pipeline.defs.signal_names import is_signal
+from trading_pipeline.domain.redaction import Redactor
 
 MOST_ROWS_SHOWN = 60
 _COLUMN_TYPES = {
@@ -31,7 +38,7 @@ def column_schema(table: str) -> dg.TableSchema:
 
 def contract_name(table: str) -> str:
     """Return the name of the contract that a table keeps: its own, or that of every strategy's signals."""
-    return "signals" if table.endswith("_signal") else table
+    return "signals" if is_signal(table) else table
 
 
 def _meaning(column: Column) -> str:
@@ -56,7 +63,26 @@ def materialised(
     # Through the context: as an argument of Output it is still in beta and warns at every materialisation.
     version = content_hash(frame if content is None else content)
     context.set_data_version(context.asset_key, dg.DataVersion(version))
-    return dg.Output(frame, metadata=dict(metadata))
+    upstream = [key.to_user_string() for key in context.assets_def.asset_deps[context.asset_key]]
+    lineage = column_lineage(context.asset_key.to_user_string(), upstream)
+    return dg.Output(frame, metadata={**shown(metadata), **lineage})
+
+
+def shown(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata as people may see it: as it is, or in neutral mode without symbols and figures.
+
+    Values are plain, or metadata values of Dagster's. All that assets, checks
+    and ops say of their work comes through here.
+    """
+    redactor = redactor_in_force()
+    return dict(told) if redactor is None else {name: _neutral(redactor, name, value) for name, value in told.items()}
+
+
+def _neutral(redactor: Redactor, name: str, value: Any) -> Any:  # noqa: ANN401 - metadata holds anything
+    if not isinstance(value, dg.MetadataValue):
+        return redactor.value(name, value)
+    data = json.loads(serialize_value(cast("Any", value)))
+    return deserialize_value(json.dumps(entry(redactor, name, data)))
 
 
 def content_hash(frame: pd.DataFrame) -> str:

@@ -9,11 +9,14 @@ import pytest
 
 from trading_pipeline.adapters.clocks import WallClock
 from trading_pipeline.adapters.metrics import NoMetrics
+from trading_pipeline.application.audit_trail import AuditTrail
 from trading_pipeline.defs.assets.signals import explanation, signal_asset
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel, Smoothing
+from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import Strategy
 from trading_pipeline.domain.strategies.rationale import explain
 from trading_pipeline.domain.strategies.tree import Asset, equal, group, if_, readings, rsi, top
+from trading_pipeline_tests.audit_builders import audit_in_memory
 
 SESSION = date(2026, 7, 31)
 NOW = datetime(2026, 7, 31, 20, 30, tzinfo=UTC)
@@ -35,6 +38,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     wall: WallClock = field(default_factory=WallClock)
     metrics: NoMetrics = field(default_factory=NoMetrics)
+    audit: AuditTrail = field(default_factory=audit_in_memory)
 
 
 class Tables(dg.IOManager):

@@ -13,6 +13,7 @@ from trading_pipeline.application.decision import signal_of
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.defs.signal_names import signal_name
 from trading_pipeline.domain.indicators import IndicatorPanel
 from trading_pipeline.domain.signals import Signal, to_frame
 from trading_pipeline.domain.strategies import Strategy, tree
@@ -22,20 +23,9 @@ from trading_pipeline.domain.strategies.rationale_text import to_text
 from trading_pipeline.reporting.strategy_drawing import strategy_drawing
 
 GROUP = "signals"
-SUFFIX = "_signal"
 MOST_LINES = 200
 MOST_STEPS = 300
 """A path is as long as its strategy is; the record of a session stays small."""
-
-
-def signal_name(strategy: str) -> str:
-    """Return the name of a strategy's signal asset."""
-    return f"{strategy}{SUFFIX}"
-
-
-def is_signal(asset: str) -> bool:
-    """Tell whether an asset is a strategy's signal."""
-    return asset.endswith(SUFFIX)
 
 
 def signal_asset(strategy: Strategy) -> dg.AssetsDefinition:
@@ -56,6 +46,7 @@ def signal_asset(strategy: Strategy) -> dg.AssetsDefinition:
         )
         event = strategy_signal(decided, world.clock.now())
         context.log.info(json.dumps(event))
+        world.audit.record([world.audit.scribe(context.run.run_id).signal(decided)])
         frame = to_frame(decided)
         return metadata.materialised(
             context,
