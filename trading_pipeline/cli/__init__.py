@@ -9,6 +9,9 @@ def main() -> None:
     # Dagster marks checks on partitions as a preview; people who run commands can do nothing about it.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    from trading_pipeline.adapters.neutral_streams import watch_streams
+
+    watch_streams()
     from trading_pipeline.cli.app import app
     from trading_pipeline.cli.console import explain_failure
     from trading_pipeline.domain.errors import PipelineError

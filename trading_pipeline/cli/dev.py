@@ -31,9 +31,12 @@ def dev(
     home: HomeFolder = None,
 ) -> None:
     """Open the folder in Dagster's UI, with the daemon and, in mode simulated, the simulator; Ctrl-C stops all."""
+    from trading_pipeline.cli.dashboard import served
+    from trading_pipeline.cli.secrets import warn_of_secrets_in_environment
     from trading_pipeline.cli.workshop import chosen
 
     choice = chosen(settings_file, home, bars)
+    warn_of_secrets_in_environment(choice.settings)
     _refuse_taken(port)
     choice.home.prepared()
     with ExitStack() as stack:
@@ -41,6 +44,7 @@ def dev(
             _simulator(choice, stack)
         _create_records(choice)
         notices().print(f"Dagster's UI: http://{LOOPBACK}:{port}   (Ctrl-C stops everything)")
+        notices().print(f"Live page: {stack.enter_context(served(choice))}")
         server = stack.enter_context(_process("dagster-webserver", "-h", LOOPBACK, "-p", str(port), choice=choice))
         daemon = stack.enter_context(_process("dagster-daemon", "run", choice=choice))
         _wait_for_any(server, daemon)

@@ -121,10 +121,14 @@ class _Desk:
 
     @functools.cached_property
     def stored(self) -> "StoredTradingState":
+        from trading_pipeline.adapters.notifiers import AlertOutbox
         from trading_pipeline.adapters.storage.objects import FileObjects
         from trading_pipeline.adapters.storage.trading_state import StoredTradingState
+        from trading_pipeline.defs.audit import trail_of
 
-        return StoredTradingState(FileObjects(self.choice.home.objects))
+        home = self.choice.home
+        trail = trail_of(self.choice.settings, home, AlertOutbox(home.alerts))
+        return StoredTradingState(FileObjects(home.objects), after_change=trail.follow_soon)
 
     @functools.cached_property
     def in_force(self) -> "EffectiveState":

@@ -40,15 +40,19 @@ def run(
     inside its execution window, placed.
     """
     with Progress() as progress:
+        from trading_pipeline.cli.secrets import warn_of_secrets_in_environment
         from trading_pipeline.cli.workshop import chosen, held
 
         choice = chosen(settings_file, home, bars)
+        warn_of_secrets_in_environment(choice.settings)
         last = _last_session(choice.settings, through, ignore_unknown_symbols=ignore_unknown_symbols, progress=progress)
         with held(choice.home, progress):
             if choice.settings.mode is Mode.SIMULATED:
                 days = _simulated(choice, last, sessions, progress)
             else:
                 days = _due_now(choice, progress)
+        progress.say("telling people what there is to tell")
+        _deliver(choice)
     _show(days, choice)
     if any(day.trouble for day in days):
         raise typer.Exit(1)
@@ -117,6 +121,14 @@ def _due_now(choice: "Choice", progress: Progress) -> "Sequence[Day]":
     graph = Graph(choice, progress)
     graph.bury_dead_runs()
     return [Days(graph, progress).due_now()]
+
+
+def _deliver(choice: "Choice") -> None:
+    """Send what there is to tell; what does not arrive is sent again by the daemon."""
+    from trading_pipeline.defs.alert_delivery import deliver_pending
+    from trading_pipeline.defs.resources import TradingWorld
+
+    deliver_pending(TradingWorld(choice.settings, choice.home))
 
 
 def _show(days: "Sequence[Day]", choice: "Choice") -> None:

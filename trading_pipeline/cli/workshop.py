@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trading_pipeline.adapters.logs import configure_logging
+from trading_pipeline.adapters.neutral_mode import speak_as_chosen
 from trading_pipeline.adapters.storage.home import DEFAULT_HOME, HOME_VARIABLE, Home, home_of
 from trading_pipeline.settings import FILE_VARIABLE, Mode, Settings, load_settings
 
@@ -38,7 +38,7 @@ def chosen(settings_file: Path | None, home: Path | None, bars: Path | None) -> 
     options = {FILE_VARIABLE: settings_file, HOME_VARIABLE: home, BARS_VARIABLE: bars}
     os.environ.update({name: str(path.resolve()) for name, path in options.items() if path is not None})
     settings = load_settings(None, os.environ).settings
-    configure_logging(settings.observability.log_format, settings.observability.log_level)
+    speak_as_chosen(settings)
     root = Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)
     return Choice(settings, home_of(settings, root))
 

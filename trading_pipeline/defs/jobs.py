@@ -16,10 +16,10 @@ decide_job = dg.define_asset_job(
 )
 place_orders_job = dg.define_asset_job(
     PLACE_ORDERS,
-    selection=dg.AssetSelection.assets("fills", "execution_quality", "reconciliation"),
+    selection=dg.AssetSelection.assets("fills", "execution_quality", "reconciliation", "performance", "daily_report"),
     description=(
-        "In the execution window: place the session's approved orders, say how well that went, and compare the "
-        "account with the broker's books. Launched by order_placement_sensor."
+        "In the execution window: place the session's approved orders, say how well that went, compare the account "
+        "with the broker's books, and report on the session. Launched by order_placement_sensor."
     ),
 )
 warm_bars_job = dg.define_asset_job(

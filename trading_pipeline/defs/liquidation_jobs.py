@@ -6,10 +6,12 @@ A job waits for its turn in Dagster's queue, before all others; the command
 
 import dagster as dg
 
-from trading_pipeline.application.liquidation import agreed, asked, confirmed
+from trading_pipeline.adapters.neutral_mode import lasting_name
+from trading_pipeline.application.liquidation import Liquidated, agreed, asked, confirmed
 from trading_pipeline.application.liquidation_desk import LiquidationDesk
 from trading_pipeline.application.liquidation_plan import Preview, preview
 from trading_pipeline.application.venue import plain
+from trading_pipeline.defs import metadata
 from trading_pipeline.defs.kill_jobs import TAGS
 from trading_pipeline.defs.liquidation import carried_out, desk_of, looked
 from trading_pipeline.defs.resources import TradingWorld
@@ -43,18 +45,28 @@ def liquidate_positions(context: dg.OpExecutionContext, config: Liquidate) -> No
         request = asked(desk, LiquidationTrigger.PERSON, config.reason)
         told = "\n".join(offer_lines(request, preview(desk)))
         context.log.warning(told)
-        context.add_output_metadata({"offer": told, "code": request.code})
+        context.add_output_metadata(metadata.shown({"offer": told, "code": request.code}))
         return
     found = carried_out(world, _agreed_to(desk, config))
+    _audit(world, found, context.run.run_id)
     context.log.warning(str(found))
     context.add_output_metadata(
-        {
-            "outcome": str(found),
-            "plan_id": found.plan.plan_id,
-            "is_over": found.is_over,
-            "waiting": len(found.done.unresolved),
-        }
+        metadata.shown(
+            {
+                "outcome": str(found),
+                "plan_id": found.plan.plan_id,
+                "is_over": found.is_over,
+                "waiting": len(found.done.unresolved),
+            }
+        )
     )
+
+
+def _audit(world: TradingWorld, found: Liquidated, run_id: str) -> None:
+    trail = world.audit
+    trail.record(trail.scribe(run_id).plan(found.plan, LIQUIDATE))
+    trail.follow(run_id)
+    trail.record_fills(found.plan, found.done.fills, found.done.intents_by_order, run_id)
 
 
 def _agreed_to(desk: LiquidationDesk, config: Liquidate) -> LiquidationRequest:
@@ -115,21 +127,24 @@ def liquidation_watch(interval_seconds: int) -> dg.SensorDefinition:
             request = agreed(desk, desk.venue.broker.portfolio().account_number)
         except PipelineError as error:
             return dg.SkipReason(f"{type(error).__name__}: {error}")
-        return dg.SkipReason(found) if request is None else _launched(context.instance, request, found)
+        if request is None:
+            return dg.SkipReason(found)
+        account = lasting_name(world.settings, request.account_number)
+        return _launched(context.instance, f"{account}.{request.epoch}", found)
 
     return look
 
 
-def _launched(instance: dg.DagsterInstance, request: LiquidationRequest, found: str) -> dg.RunRequest | dg.SkipReason:
+def _launched(instance: dg.DagsterInstance, number: str, found: str) -> dg.RunRequest | dg.SkipReason:
     """Ask for a run unless one is under way, or as many have ended without bringing it to its end."""
-    tag = {NUMBER_TAG: f"{request.account_number}.{request.epoch}"}
+    tag = {NUMBER_TAG: number}
     runs = instance.get_runs(dg.RunsFilter(job_name=LIQUIDATE, tags=tag))
     if any(not run.is_finished for run in runs):
         return dg.SkipReason(f"{found}; a run is under way")
     if len(runs) >= MOST_ATTEMPTS:
         return dg.SkipReason(f"{found}; {len(runs)} runs did not bring it to its end: run job {LIQUIDATE} by hand")
     return dg.RunRequest(
-        run_key=f"{request.account_number}.{request.epoch}.{len(runs)}",
+        run_key=f"{number}.{len(runs)}",
         run_config={"ops": {"liquidate_positions": {"config": {"agreed": True}}}},
         tags=tag,
     )

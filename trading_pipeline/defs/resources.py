@@ -14,9 +14,10 @@ import dagster as dg
 import structlog
 from filelock import FileLock, Timeout
 
+from trading_pipeline.adapters.alerting.channels import severities
 from trading_pipeline.adapters.clocks import BrokerClock, WallClock, ended_by_signal
-from trading_pipeline.adapters.logs import configure_logging
-from trading_pipeline.adapters.metrics import MetricsFile, NoMetrics
+from trading_pipeline.adapters.metrics import MetricsFile, NeutralMetrics, NoMetrics
+from trading_pipeline.adapters.neutral_mode import put_in_force, redactor_of, speak_as_chosen
 from trading_pipeline.adapters.notifiers import AlertOutbox
 from trading_pipeline.adapters.storage.home import DEFAULT_HOME, HOME_VARIABLE, Home, home_of
 from trading_pipeline.adapters.storage.journal import SqliteJournal
@@ -25,17 +26,21 @@ from trading_pipeline.adapters.storage.sending_gate import GATE_FILE, FileGate
 from trading_pipeline.adapters.storage.tables import DeltaTables
 from trading_pipeline.adapters.storage.trading_state import StoredTradingState
 from trading_pipeline.adapters.symphony_files import known_strategies
+from trading_pipeline.application.audit_trail import AuditTrail
 from trading_pipeline.application.decision import sessions_needed
 from trading_pipeline.application.effective_state import EffectiveState
 from trading_pipeline.application.execution import ExecutionRules, Venue
 from trading_pipeline.application.ingestion import History
 from trading_pipeline.application.market_watch import MarketPauses, MarketSources, WatchRules
 from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS
+from trading_pipeline.defs.audit import trail_of
 from trading_pipeline.defs.kill_switch import broker_source, effective_state, local_sources
+from trading_pipeline.defs.run_log import told_once
 from trading_pipeline.domain.errors import InvalidInput, TradingHalted
-from trading_pipeline.domain.indicators import Smoothing
 from trading_pipeline.domain.portfolio import Portfolio
+from trading_pipeline.domain.redaction import Redactor
 from trading_pipeline.domain.risk.limits import RiskLimits
+from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import Strategy, tree
 from trading_pipeline.ports import Metrics, OrderUpdates
 from trading_pipeline.settings import Mode, Settings, load_settings
@@ -95,8 +100,13 @@ class TradingWorld:
 
     @cached_property
     def stored_state(self) -> StoredTradingState:
-        """The persisted trading state and its history."""
-        return StoredTradingState(FileObjects(self.home.objects))
+        """The persisted trading state and its history; the audit trail hears of every change."""
+        return StoredTradingState(FileObjects(self.home.objects), after_change=self.audit.follow_soon)
+
+    @cached_property
+    def audit(self) -> AuditTrail:
+        """Records what is decided and done, in a log that is only appended to."""
+        return trail_of(self.settings, self.home, self.notifier, self.wall)
 
     @cached_property
     def trading_state(self) -> EffectiveState:
@@ -122,12 +132,19 @@ class TradingWorld:
     def metrics(self) -> Metrics:
         """Where counters and latencies are recorded."""
         wanted = self.settings.observability.metrics
-        return MetricsFile(self.home.metrics, self.wall.now) if wanted else NoMetrics()
+        kept = MetricsFile(self.home.metrics, self.wall.now) if wanted else NoMetrics()
+        return kept if self.redactor is None else NeutralMetrics(kept, self.redactor)
 
     @cached_property
     def notifier(self) -> AlertOutbox:
         """Tells people, and keeps what it told."""
-        return AlertOutbox(self.home.alerts)
+        redact = None if self.redactor is None else self.redactor.text
+        return AlertOutbox(self.home.alerts, severities(self.settings.alerts), redact)
+
+    @cached_property
+    def redactor(self) -> Redactor | None:
+        """What hides symbols and figures wherever people look; None where all may be shown."""
+        return redactor_of(self.settings)
 
     @cached_property
     def endpoint(self) -> Endpoint:
@@ -315,6 +332,8 @@ class TradingWorld:
             TradingHalted: the account does not fit the mode.
         """
         portfolio = self.broker.portfolio()
+        if self.redactor is not None:
+            self.redactor.learn(portfolio.positions, [portfolio.account_number])
         if not self.endpoint.fits(portfolio.account_number):
             raise TradingHalted(
                 f"mode {self.settings.mode} met account ...{portfolio.account_number[-4:]}, which is not of that mode; "
@@ -404,14 +423,14 @@ def chosen_settings(environment: Mapping[str, str]) -> Settings:
 def open_world(environment: Mapping[str, str]) -> TradingWorld:
     """Read the settings and choose the folder that the environment names."""
     settings = chosen_settings(environment)
+    put_in_force(settings)
     root = Path(environment.get(HOME_VARIABLE) or DEFAULT_HOME)
     return TradingWorld(settings, home_of(settings, root).prepared())
 
 
 @dg.resource(description="Settings, tables, broker, market data and plans of the chosen mode.")
-def world(_: dg.InitResourceContext) -> TradingWorld:
+def world(context: dg.InitResourceContext) -> TradingWorld:
     """Open the world when a run, a check or a sensor first needs it."""
-    opened = open_world(os.environ)
-    told = opened.settings.observability
-    configure_logging(told.log_format, told.log_level)
-    return opened
+    speak_as_chosen(chosen_settings(os.environ))
+    told_once(context.log)
+    return open_world(os.environ)

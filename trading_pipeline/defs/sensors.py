@@ -72,7 +72,8 @@ def _for_session(world: TradingWorld, instance: DagsterInstance, session: date) 
     obstacle = _obstacle(world, plan, attempts)
     if obstacle:
         return obstacle
-    problems = broken_promises(instance, plan, blocking_checks(world.strategies), str(session))
+    promises = blocking_checks(world.strategies, world.settings.checks.folder)
+    problems = broken_promises(instance, plan, promises, str(session))
     if problems:
         return f"plan {plan.plan_id} may not be executed: {'; '.join(problems[:5])}"
     return Placement(plan, len(attempts) + 1)

@@ -6,6 +6,8 @@ The environment wins over the file, the file over the defaults. A variable
 (:data:`NAMED_VARIABLES`). An unknown key anywhere is an error.
 """
 
+from trading_pipeline.settings.alerts import AlertSettings
+from trading_pipeline.settings.checks import ChecksSettings
 from trading_pipeline.settings.connections import (
     BrokerSettings,
     MarketDataSettings,
@@ -15,6 +17,8 @@ from trading_pipeline.settings.connections import (
     ResilienceSettings,
     SimulatorSettings,
 )
+from trading_pipeline.settings.freshness import FreshnessSettings
+from trading_pipeline.settings.health import HealthSettings
 from trading_pipeline.settings.loading import (
     FILE_VARIABLE,
     NAMED_VARIABLES,
@@ -32,6 +36,7 @@ from trading_pipeline.settings.operation import (
     ScheduleSettings,
 )
 from trading_pipeline.settings.orders import ExecutionSettings, OrderSettings
+from trading_pipeline.settings.reports import ReportSettings, ServiceLevelSettings
 from trading_pipeline.settings.risk import (
     DrawdownSettings,
     LiquidationSettings,
@@ -46,10 +51,14 @@ __all__ = [
     "FILE_VARIABLE",
     "NAMED_VARIABLES",
     "PREFIX",
+    "AlertSettings",
     "BrokerSettings",
+    "ChecksSettings",
     "DrawdownSettings",
     "EffectiveSetting",
     "ExecutionSettings",
+    "FreshnessSettings",
+    "HealthSettings",
     "InstrumentSettings",
     "LiquidationSettings",
     "LoadedSettings",
@@ -63,11 +72,13 @@ __all__ = [
     "OrderSettings",
     "QuotaSettings",
     "ReadCallSettings",
+    "ReportSettings",
     "ResearchSettings",
     "ResilienceSettings",
     "RiskSettings",
     "RiskWatchSettings",
     "ScheduleSettings",
+    "ServiceLevelSettings",
     "Settings",
     "SimulatorSettings",
     "SizingSettings",

@@ -8,12 +8,16 @@ from enum import StrEnum
 from pydantic import Field, model_validator
 
 from trading_pipeline.domain.instruments import Instrument, catalogue
+from trading_pipeline.settings.alerts import AlertSettings
+from trading_pipeline.settings.checks import ChecksSettings
 from trading_pipeline.settings.connections import (
     BrokerSettings,
     MarketDataSettings,
     ResilienceSettings,
     SimulatorSettings,
 )
+from trading_pipeline.settings.freshness import FreshnessSettings
+from trading_pipeline.settings.health import HealthSettings
 from trading_pipeline.settings.operation import (
     MonitoringSettings,
     ObservabilitySettings,
@@ -21,6 +25,7 @@ from trading_pipeline.settings.operation import (
     ScheduleSettings,
 )
 from trading_pipeline.settings.orders import ExecutionSettings, OrderSettings
+from trading_pipeline.settings.reports import ReportSettings, ServiceLevelSettings
 from trading_pipeline.settings.risk import (
     DrawdownSettings,
     LiquidationSettings,
@@ -54,15 +59,21 @@ class Settings(Section):
     risk_watch: RiskWatchSettings = Field(default_factory=RiskWatchSettings)
     execution: ExecutionSettings = Field(default_factory=ExecutionSettings)
     market_data: MarketDataSettings = Field(default_factory=MarketDataSettings)
+    freshness: FreshnessSettings = Field(default_factory=FreshnessSettings)
     broker: BrokerSettings = Field(default_factory=BrokerSettings)
     resilience: ResilienceSettings = Field(default_factory=ResilienceSettings)
     simulator: SimulatorSettings = Field(default_factory=SimulatorSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     monitoring: MonitoringSettings = Field(default_factory=MonitoringSettings)
+    health: HealthSettings = Field(default_factory=HealthSettings)
     trading_state: TradingStateSettings = Field(default_factory=TradingStateSettings)
     liquidation: LiquidationSettings = Field(default_factory=LiquidationSettings)
+    checks: ChecksSettings = Field(default_factory=ChecksSettings)
     research: ResearchSettings = Field(default_factory=ResearchSettings)
     observability: ObservabilitySettings = Field(default_factory=ObservabilitySettings)
+    reports: ReportSettings = Field(default_factory=ReportSettings)
+    service_levels: ServiceLevelSettings = Field(default_factory=ServiceLevelSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
     instruments: dict[str, InstrumentSettings] = Field(
         default={},
         description="Symbols of your own strategies that are not known yet: asset_class and leverage of each.",
@@ -87,5 +98,6 @@ class Settings(Section):
 
     def fingerprint(self) -> str:
         """Return a hash of every setting but the secrets, to tell which settings made a decision."""
-        plain = self.model_dump(mode="json", exclude={"broker": {"key_id", "secret_key"}})
+        alerts = {"email": {"password"}, "webhook": {"url"}}
+        plain = self.model_dump(mode="json", exclude={"broker": {"key_id", "secret_key"}, "alerts": alerts})
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

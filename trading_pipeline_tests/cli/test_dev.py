@@ -4,51 +4,13 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
-import subprocess
-import time
 
 import pytest
 import requests
 
 from trading_pipeline_tests import browser
-
-# Four processes import Dagster at once, beside whatever else this machine does.
-PATIENCE = 360
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def asked(url, query=None):
-    with requests.Session() as session:
-        # A proxy of the environment must not stand between this machine and itself.
-        session.trust_env = False
-        answer = session.post(url, json={"query": query}, timeout=120) if query else session.get(url, timeout=120)
-        answer.raise_for_status()
-        return answer.json()
-
-
-def groups(url):
-    answer = asked(f"{url}/graphql", "{assetNodes {assetKey {path} groupName} }")
-    return {node["assetKey"]["path"][-1]: node["groupName"] for node in answer["data"]["assetNodes"]}
-
-
-def wait_until_it_serves(process, url):
-    """The server answers before it has loaded the code: wait for the graph."""
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        with contextlib.suppress(requests.RequestException):
-            if groups(url):
-                return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.2)
-            break
-    raise AssertionError(process.said().stderr)
+from trading_pipeline_tests.cli.served import PATIENCE, asked, free_port, groups, wait_until_it_serves
 
 
 @pytest.fixture(scope="module")

@@ -55,14 +55,6 @@ def wait_for(process, happened):
     return happened()
 
 
-@pytest.fixture(scope="module")
-def finished(done, tmp_path_factory):
-    home = tmp_path_factory.mktemp("finished")
-    said = done("run", "--home", home, "--through", THROUGH, "--sessions", "2")
-    assert said.returncode == 0, said.stderr
-    return home, said
-
-
 def test_the_line_runs_from_bars_to_fills_and_shows_what_happened(finished):
     home, said = finished
 

@@ -8,7 +8,7 @@ import pytest
 
 from dbt_like_checks.contract import Severity, contract, tables
 from trading_pipeline.definitions import wired
-from trading_pipeline.defs.checks import blocking_checks, contract_of, promised_assets
+from trading_pipeline.defs.checks import blocking_checks, contract_of, promised_assets, singular_of
 from trading_pipeline.defs.partitions import session_partitions, year_partitions
 from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.domain.strategies import STRATEGIES
@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GRAPH = {
     "asset_catalog": ("market_data", set(), {"alpaca", "deltalake"}),
     "bars": ("market_data", set(), {"alpaca", "deltalake"}),
-    "indicators": ("indicators", {"bars"}, {"pandas", "deltalake"}),
+    "data_freshness": ("market_data", {"bars"}, {"deltalake"}),
+    "indicators": ("indicators", {"bars", "data_freshness"}, {"pandas", "deltalake"}),
     "nuclear_signal": ("signals", {"indicators"}, {"deltalake"}),
     "tecl_signal": ("signals", {"indicators"}, {"deltalake"}),
     "klm_signal": ("signals", {"indicators"}, {"deltalake"}),
@@ -29,7 +30,7 @@ GRAPH = {
     "order_plan": ("orders", {"allocation", "portfolio_snapshot", "bars", "asset_catalog"}, {"deltalake"}),
     "approved_orders": (
         "orders",
-        {"order_plan", "portfolio_snapshot", "allocation", "asset_catalog", "bars"},
+        {"order_plan", "portfolio_snapshot", "allocation", "asset_catalog", "data_freshness", "bars"},
         {"deltalake"},
     ),
     "risk_report": (
@@ -40,6 +41,7 @@ GRAPH = {
     "fills": ("fills", {"approved_orders"}, {"alpaca", "deltalake"}),
     "execution_quality": ("fills", {"fills"}, {"deltalake"}),
     "reconciliation": ("fills", {"fills", "portfolio_snapshot"}, {"alpaca", "deltalake"}),
+    "performance": ("fills", {"fills", "portfolio_snapshot"}, {"deltalake"}),
 }
 RESEARCH = {
     "signal_history": ("research", set(), {"pandas", "deltalake"}),
@@ -50,9 +52,17 @@ RESEARCH = {
 }
 # Shown as it lies among the objects: without a table of its own there is no contract.
 SHOWN = {"trading_state": ("risk", set(), {"json"})}
+# A file for each session, and no table either.
+PAGES = {
+    "daily_report": (
+        "fills",
+        {"fills", "reconciliation", "execution_quality", "performance", "risk_report"},
+        {"html"},
+    ),
+}
 KILL = {"liquidate", "kill_halt", "kill_reduce", "kill_reset", "kill_status"}
-PLACED = {"fills", "execution_quality", "reconciliation"}
-JOBS = {"decide": set(GRAPH) - PLACED, "place_orders": PLACED, "warm_bars": {"bars"}}
+PLACED = {"fills", "execution_quality", "reconciliation", "performance"}
+JOBS = {"decide": set(GRAPH) - PLACED, "place_orders": PLACED | set(PAGES), "warm_bars": {"bars"}}
 SCHEDULES = {
     "decide_after_close": ("decide", ["30 13 * * 1-5", "30 16 * * 1-5"]),
     "warm_bars_before_open": ("warm_bars", "45 8 * * 1-5"),
@@ -101,7 +111,7 @@ def test_the_graph_is_the_one_that_is_drawn_here(assets):
         for name, spec in assets.items()
     }
 
-    assert drawn == GRAPH | RESEARCH | SHOWN
+    assert drawn == GRAPH | RESEARCH | SHOWN | PAGES
 
 
 def test_every_asset_is_described_owned_and_versioned(assets):
@@ -111,8 +121,16 @@ def test_every_asset_is_described_owned_and_versioned(assets):
         assert spec.code_version == "1"
 
 
+def test_a_person_sees_which_asset_trades_when_it_is_materialised(assets):
+    trades = {name: assets[name].tags["trading_pipeline/trades"] for name in GRAPH}
+
+    assert {name for name, when in trades.items() if when != "never"} == {"fills"}
+    assert trades["fills"] == "inside-its-window-only"
+    assert {assets[name].tags["trading_pipeline/stage"] for name in GRAPH} == {GRAPH[name][0] for name in GRAPH}
+
+
 def test_every_asset_has_a_partition_for_every_session(assets):
-    assert {assets[name].partitions_def for name in GRAPH} == {session_partitions()}
+    assert {assets[name].partitions_def for name in GRAPH | PAGES} == {session_partitions()}
     assert {assets[name].partitions_def for name in SHOWN} == {None}
     assert {name: assets[name].partitions_def for name in RESEARCH} == {
         "signal_history": year_partitions(),
@@ -134,7 +152,8 @@ def test_every_asset_names_the_columns_that_its_contract_promises(assets):
 
 def test_every_promise_of_a_contract_is_a_check_of_its_asset(checks):
     for asset, specs in checks.items():
-        assert [spec.name for spec in specs] == [promise.name for promise in contract_of(asset).promises], asset
+        promised = (*contract_of(asset).promises, *singular_of(asset))
+        assert [spec.name for spec in specs] == [promise.name for promise in promised], asset
 
 
 def test_every_contract_is_kept_by_an_asset():
@@ -144,7 +163,8 @@ def test_every_contract_is_kept_by_an_asset():
 
 def test_every_check_is_of_one_partition_and_blocks_exactly_where_a_broken_promise_must_stop_trading(checks, assets):
     for asset, specs in checks.items():
-        severity = {promise.name: promise.severity for promise in contract_of(asset).promises}
+        promised = (*contract_of(asset).promises, *singular_of(asset))
+        severity = {promise.name: promise.severity for promise in promised}
         for spec in specs:
             assert spec.partitions_def == assets[asset].partitions_def
             assert spec.blocking == (severity[spec.name] is Severity.ERROR), spec.key
@@ -162,7 +182,7 @@ def test_promises_that_are_only_shown_are_these():
     shown = {
         (asset, promise.name)
         for asset in GRAPH
-        for promise in contract_of(asset).promises
+        for promise in (*contract_of(asset).promises, *singular_of(asset))
         if promise.severity is Severity.WARN
     }
 
@@ -173,7 +193,9 @@ def test_promises_that_are_only_shown_are_these():
         ("approved_orders", "not_null_breaches"),
         ("execution_quality", "accepted_range_slippage_bps"),
         ("execution_quality", "latencies_are_not_negative"),
+        ("execution_quality", "fills_and_orders_add_up"),
         ("reconciliation", "nothing_is_broken"),
+        ("performance", "little_moves_without_an_execution"),
     }
 
 
@@ -182,7 +204,7 @@ def test_jobs_select_these_assets_with_all_of_their_checks(graph, checks):
         job = graph.resolve_job_def(name)
         assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == selected
         assert job.asset_layer.asset_graph.asset_check_keys >= {
-            spec.key for asset in selected for spec in checks[asset]
+            spec.key for asset in selected - set(PAGES) for spec in checks[asset]
         }
         assert job.partitions_def == session_partitions()
         assert job.description
@@ -203,6 +225,11 @@ def test_there_are_no_other_jobs_schedules_and_sensors(graph):
         "order_watchdog",
         "risk_watch",
         "liquidation_watch",
+        "failed_check_alerts",
+        "run_failure_alerts",
+        "deadline_watch",
+        "heartbeat",
+        "alert_delivery",
     ]
 
 

@@ -12,14 +12,14 @@ from trading_pipeline.adapters.metrics import summary
 from trading_pipeline.application.execution import plan_in_force
 from trading_pipeline.application.plans import MODEL_ACCOUNT
 from trading_pipeline.defs.assets.orders import BACKFILL_TAG
-from trading_pipeline.defs.checks import contract_of, promised_assets
+from trading_pipeline.defs.checks import contract_of, promised_assets, singular_of
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.instruments import catalogue
 from trading_pipeline.domain.strategies import STRATEGIES
 from trading_pipeline.ports import IntentState
 
 PROMISED = promised_assets(STRATEGIES)
-PLACED = {"fills", "execution_quality", "reconciliation"}
+PLACED = {"fills", "execution_quality", "reconciliation", "performance", "daily_report"}
 DECIDED = [asset for asset in PROMISED if asset not in PLACED]
 
 
@@ -107,7 +107,8 @@ def test_every_promise_is_judged_and_kept(day):
     evaluations = [*day.decided.get_asset_check_evaluations(), *day.placed.get_asset_check_evaluations()]
     judged = Counter((found.asset_key.to_user_string(), found.check_name) for found in evaluations)
 
-    promised = [(asset, promise.name) for asset in PROMISED for promise in contract_of(asset).promises]
+    promises = {asset: (*contract_of(asset).promises, *singular_of(asset)) for asset in PROMISED}
+    promised = [(asset, promise.name) for asset in PROMISED for promise in promises[asset]]
     assert judged == Counter(promised)
     assert {found.partition for found in evaluations} == {str(day.session)}
     assert [found.check_name for found in evaluations if not found.passed] == []
@@ -237,7 +238,7 @@ def test_deciding_a_session_again_that_was_executed_changes_no_row_and_stops_bef
     assert equal(line.everything(day.session), day.tables)
     made = materialised(decided)
     signals = {f"{name}_signal" for name in STRATEGIES}
-    assert set(made) == {"asset_catalog", "bars", "indicators", *signals, "allocation"}
+    assert set(made) == {"asset_catalog", "bars", "data_freshness", "indicators", *signals, "allocation"}
     assert {asset: data_version(decided, asset) for asset in made} == {
         asset: data_version(day.decided, asset) for asset in made
     }

@@ -8,11 +8,11 @@ import pandas as pd
 
 from trading_pipeline.application.decision import Consolidation, consolidated
 from trading_pipeline.defs import metadata
-from trading_pipeline.defs.assets.signals import signal_name
 from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.io_manager import SESSIONS, VERSION_BEFORE
 from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.defs.signal_names import signal_name
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.allocation import to_frame
 from trading_pipeline.domain.strategies import Strategy
@@ -52,6 +52,7 @@ def allocation_asset(strategies: Mapping[str, Strategy]) -> dg.AssetsDefinition:
         consolidation = consolidated(session, list(signals.values()), before, bars, list(strategies.values()), chosen)
         _tell_of_open_breakers(world, session, consolidation)
         target = consolidation.allocation
+        world.audit.record([world.audit.scribe(context.run.run_id).allocation(target)])
         frame = to_frame(target)
         weights = pd.DataFrame(
             [{"symbol": symbol, "weight": weight} for symbol, weight in target.weights.items()],
@@ -87,4 +88,5 @@ def _tell_of_open_breakers(world: TradingWorld, session: date, consolidation: Co
             f"signals count again. See the reason of its signal."
         )
         key = f"strategy_breaker:{name}:{breaker.opened_on}"
-        world.notifier.notify(Alert(key, Severity.WARNING, f"Breaker of {name} is open", text, world.clock.now()))
+        title, now = f"Breaker of {name} is open", world.clock.now()
+        world.notifier.notify(Alert(key, Severity.WARNING, title, text, now, runbook="breaker-of-a-strategy-is-open"))

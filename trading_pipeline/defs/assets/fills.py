@@ -18,7 +18,7 @@ from trading_pipeline.domain.errors import BrokenContract, DataError, OutsideExe
 GROUP = "fills"
 
 
-@table_asset("fills", GROUP, "alpaca")
+@table_asset("fills", GROUP, "alpaca", trades=True)
 def fills(context: dg.AssetExecutionContext, approved_orders: pd.DataFrame) -> dg.Output[pd.DataFrame]:
     """Places the session's approved orders and records what was executed.
 
@@ -35,7 +35,8 @@ def fills(context: dg.AssetExecutionContext, approved_orders: pd.DataFrame) -> d
         raise OutsideExecutionWindow(f"session {session} has no executable plan; job decide, run in time, makes one")
     verified(session, approved_orders=approved_orders)
     _refuse_another_plan(plan.plan_id, approved_orders)
-    problems = broken_promises(context.instance, plan, blocking_checks(world.strategies), context.partition_key)
+    promises = blocking_checks(world.strategies, world.settings.checks.folder)
+    problems = broken_promises(context.instance, plan, promises, context.partition_key)
     if problems:
         raise BrokenContract(f"plan {plan.plan_id} is not executed: {'; '.join(problems[:5])}")
     with world.placing_orders() as venue, bound(session=session, plan_id=plan.plan_id, run_id=context.run.run_id):
@@ -43,6 +44,8 @@ def fills(context: dg.AssetExecutionContext, approved_orders: pd.DataFrame) -> d
             done = execution.execute(plan, venue, world.rules)
         finally:
             reduce_after_refusals(world, plan.plan_id, plan.symbols)
+            world.audit.follow(context.run.run_id)
+    world.audit.record_fills(plan, done.fills, done.intents_by_order, context.run.run_id)
     return _recorded(context, done)
 
 

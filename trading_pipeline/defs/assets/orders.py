@@ -17,17 +17,18 @@ from trading_pipeline.application.reconciliation import fills_from_frame
 from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.reconciliation import before_planning
-from trading_pipeline.defs.assets.signals import signal_name
 from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.checks import verified
 from trading_pipeline.defs.io_manager import SESSIONS
 from trading_pipeline.defs.lineage import PLAN_ID, lineage_of
 from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.defs.signal_names import signal_name
 from trading_pipeline.defs.sized_target import sized_of, told_of
 from trading_pipeline.domain import allocation as allocations
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import DataError, InvalidInput
+from trading_pipeline.domain.freshness import reasons_against
 from trading_pipeline.domain.instruments import Instrument
 from trading_pipeline.domain.orders import OrderIntent, Plan
 from trading_pipeline.domain.portfolio import Portfolio
@@ -46,7 +47,8 @@ BACKFILL_TAG = "dagster/backfill"
 def behind_a_plan(strategies: Iterable[str]) -> tuple[str, ...]:
     """Return the assets whose materialisations a plan rests on, upstream first."""
     signals = (signal_name(name) for name in strategies)
-    return ("asset_catalog", "bars", "indicators", *signals, "allocation", "portfolio_snapshot", "order_plan")
+    prices = ("asset_catalog", "bars", "data_freshness", "indicators")
+    return (*prices, *signals, "allocation", "portfolio_snapshot", "order_plan")
 
 
 def is_backfill(context: dg.AssetExecutionContext) -> bool:
@@ -199,6 +201,7 @@ def approved_orders(
     portfolio_snapshot: pd.DataFrame,
     allocation: pd.DataFrame,
     asset_catalog: pd.DataFrame,
+    data_freshness: pd.DataFrame,
     bars: pd.DataFrame,
 ) -> dg.Output[pd.DataFrame]:
     """The risk engine's decision on every order; what it lets pass is stored as the session's plan.
@@ -209,13 +212,22 @@ def approved_orders(
     """
     world: TradingWorld = context.resources.world
     session = session_of(context.partition_key)
-    verified(session, order_plan=order_plan, portfolio_snapshot=portfolio_snapshot)
-    verified(session, asset_catalog=asset_catalog, allocation=allocation)
+    inputs = {
+        "order_plan": order_plan,
+        "portfolio_snapshot": portfolio_snapshot,
+        "asset_catalog": asset_catalog,
+        "allocation": allocation,
+    }
+    verified(session, **inputs)
+    verified(session, data_freshness=data_freshness)
     number = _number(world, portfolio_snapshot, session)
     intents = planning.intents_from_frame(order_plan)
-    state = _risk_state(world, number, intents, portfolio_snapshot, allocation, asset_catalog, bars)
+    not_fresh = reasons_against(data_freshness, {intent.symbol for intent in intents})
+    facts = risk_inputs.KnownFacts(tradability_of(asset_catalog), world.instruments, bars, not_fresh=not_fresh)
+    state = _risk_state(world, number, intents, portfolio_snapshot, allocation, facts)
     decisions = decide(intents, state, world.limits)
     frame = planning.decisions_to_frame(decisions, session, number.plan_id)
+    verified(session, approved_orders=frame, **inputs)
     plan = Plan(
         plan_id=number.plan_id,
         account_number=state.portfolio.account_number,
@@ -231,6 +243,7 @@ def approved_orders(
         decisions=planning.archived(decisions),
     )
     plans.store(plan, world.plans)
+    world.audit.record(world.audit.scribe(context.run.run_id).plan(plan))
     with bound(session=session, plan_id=plan.plan_id, run_id=context.run.run_id):
         _log_planned(plan)
     if not plan.hypothetical:
@@ -257,12 +270,10 @@ def _risk_state(
     intents: Sequence[OrderIntent],
     snapshot: pd.DataFrame,
     allocation: pd.DataFrame,
-    catalog: pd.DataFrame,
-    bars: pd.DataFrame,
+    facts: risk_inputs.KnownFacts,
 ) -> RiskState:
     session = snapshot["session"].iloc[0]
     portfolio, target = planning.portfolio_from_frame(snapshot), allocations.from_frame(allocation)
-    facts = risk_inputs.KnownFacts(tradability_of(catalog), world.instruments, bars)
     if not number.hypothetical:
         portfolio = _still_so(portfolio, world.portfolio())
         facts = replace(facts, fills=fills_from_frame(world.tables.read("fills")))
@@ -309,4 +320,5 @@ def _tell_of_denials(world: TradingWorld, plan: Plan) -> None:
     if denied:
         told = "\n".join(f"{made.client_order_id}: {'; '.join(made.breaches)}" for made in denied)
         title = f"{len(denied)} of {len(plan.decisions)} orders of plan {plan.plan_id} were denied by the risk engine"
-        world.notifier.notify(Alert(f"denied:{plan.plan_id}", Severity.WARNING, title, told, world.wall.now()))
+        key, now = f"denied:{plan.plan_id}", world.wall.now()
+        world.notifier.notify(Alert(key, Severity.WARNING, title, told, now, runbook="orders-were-denied"))
