@@ -47,6 +47,10 @@ class _Told:
     without: frozenset[str]
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+
+
 class AlertOutbox:
     """Alerts in one SQLite file, each key once, and one line of each on standard error when it is new.
 
@@ -65,6 +69,7 @@ class AlertOutbox:
         path: Path,
         channels: Mapping[str, Severity] = MappingProxyType({}),
         redact: Callable[[str], str] | None = None,
+        name: Callable[[str], str] = _digest,
         machine_time: Callable[[], datetime] | None = None,
     ) -> None:
         """Keep the alerts at ``path``; file and folder are created at the first call.
@@ -73,11 +78,13 @@ class AlertOutbox:
             path: the file.
             channels: from which severity on each channel carries alerts.
             redact: what makes texts fit to be shown; applied before anything is said or kept.
+            name: names a key that is not fit to be shown, by the same name in every process and run.
             machine_time: tells when an alert is told; this machine's clock where not given.
         """
         self._file = AlertFile(path)
         self._channels = dict(channels)
         self._redact = redact
+        self._name = name
         self._machine_time = machine_time or WallClock().now
         self._unkept: dict[str, _Told] = {}
 
@@ -111,7 +118,7 @@ class AlertOutbox:
 
     def knows(self, key: str) -> bool:
         """Tell whether an alert of that key is kept; raises as :meth:`alerts`."""
-        return self.is_kept(key if self._redact is None else shown_key(key, self._redact))
+        return self.is_kept(key if self._redact is None else shown_key(key, self._redact, self._name))
 
     def is_kept(self, shown_key: str) -> bool:
         """Tell whether an alert is kept under that key, as it is shown; raises as :meth:`alerts`."""
@@ -175,7 +182,7 @@ class AlertOutbox:
         if self._redact is None:
             return alert
         title, text, html = (self._redact(shown) for shown in (alert.title, alert.text, alert.html))
-        return replace(alert, key=shown_key(alert.key, self._redact), title=title, text=text, html=html)
+        return replace(alert, key=shown_key(alert.key, self._redact, self._name), title=title, text=text, html=html)
 
     def _rows(self, query: str, *values: str | bool) -> Sequence[sqlite3.Row]:
         with self._classified(), self._file.connection() as connection:
@@ -206,19 +213,17 @@ class AlertOutbox:
         return True
 
 
-def shown_key(key: str, redact: Callable[[str], str]) -> str:
-    """Return a key that is fit to be shown, and still of no other alert.
+def shown_key(key: str, redact: Callable[[str], str], name: Callable[[str], str]) -> str:
+    """Return a key that is fit to be shown, and still of no other alert: what may not be shown gives way to a name.
 
-    >>> shown_key("watchdog:SPY:recovered", lambda text: text.replace("SPY", "A"))
-    'watchdog:A#3a6ca51ef151:recovered'
-    >>> shown_key("heartbeat", lambda text: text.replace("SPY", "A"))
+    >>> shown_key("watchdog:SPY:recovered", lambda text: text.replace("SPY", "A"), lambda key: "3a6c")
+    'watchdog#3a6c:recovered'
+    >>> shown_key("heartbeat", lambda text: text.replace("SPY", "A"), lambda key: "3a6c")
     'heartbeat'
     """
     bare = key.removesuffix(RECOVERED)
-    shown = redact(bare)
-    if shown != bare:
-        # What is redacted alike may have been two.
-        shown = f"{shown}#{hashlib.sha256(bare.encode()).hexdigest()[:_KEY_DIGITS]}"
+    # What is redacted alike may have been two, and is redacted otherwise by another run.
+    shown = bare if redact(bare) == bare else f"{bare.partition(':')[0]}#{name(bare)}"
     return shown + key[len(bare) :]
 
 

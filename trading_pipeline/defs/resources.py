@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from trading_pipeline.adapters.alerting.channels import severities
 from trading_pipeline.adapters.clocks import BrokerClock, WallClock, ended_by_signal
 from trading_pipeline.adapters.metrics import MetricsFile, NeutralMetrics, NoMetrics
-from trading_pipeline.adapters.neutral_mode import put_in_force, redactor_of, speak_as_chosen
+from trading_pipeline.adapters.neutral_mode import lasting_name, put_in_force, redactor_of, speak_as_chosen
 from trading_pipeline.adapters.notifiers import AlertOutbox
 from trading_pipeline.adapters.storage.home import DEFAULT_HOME, HOME_VARIABLE, Home, home_of
 from trading_pipeline.adapters.storage.journal import SqliteJournal
@@ -139,7 +139,8 @@ class TradingWorld:
     def notifier(self) -> AlertOutbox:
         """Tells people, and keeps what it told."""
         redact = None if self.redactor is None else self.redactor.text
-        return AlertOutbox(self.home.alerts, severities(self.settings.alerts), redact)
+        name = partial(lasting_name, self.settings)
+        return AlertOutbox(self.home.alerts, severities(self.settings.alerts), redact, name)
 
     @cached_property
     def redactor(self) -> Redactor | None:

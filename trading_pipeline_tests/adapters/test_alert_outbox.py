@@ -207,9 +207,17 @@ def test_nothing_of_an_alert_is_said_or_kept_but_what_may_be_shown(path, capsys)
 
     [kept] = outbox.alerts()
     assert (kept.title, kept.text, kept.html) == ("ALPHA hangs", "10 ALPHA", "<b>ALPHA</b>")
-    assert kept.key.startswith("watchdog:ALPHA#")
+    assert kept.key.startswith("watchdog#")
     assert "SPY" not in capsys.readouterr().err
     assert all(b"SPY" not in part.read_bytes() for part in path.parent.iterdir())
+
+
+def test_a_run_that_hides_otherwise_tells_the_same_alert_no_second_time(path):
+    def otherwise(text):
+        return text.replace("SPY", "OMEGA")
+
+    assert AlertOutbox(path, redact=neutral).notify(alert("a:SPY"))
+    assert not AlertOutbox(path, redact=otherwise).notify(alert("a:SPY"))
 
 
 def test_keys_that_look_alike_once_they_may_be_shown_are_still_two_alerts_and_each_is_told_once(path):
