@@ -8,7 +8,7 @@ writer ended. What cannot be recorded waits in the spool, and a person is told.
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -34,6 +34,12 @@ from trading_pipeline.ports import RECOVERED, Alert, AuditLog, Notifier, Severit
 
 MOST_AT_ONCE = 500
 KEY = "audit"
+LOST = "audit_lost"
+"""Begins the key of what is in the log of the process only; no recovery follows it, for a person has to look."""
+
+RECORDS = "records"
+"""What fails where drafts cannot be appended, beside the sources that are followed."""
+
 RUNBOOK = "audit-log-could-not-be-written"
 
 
@@ -46,6 +52,22 @@ class Spool(Protocol):
 
     def drain(self, log: AuditLog) -> Sequence[AuditDraft]:
         """Append what waits to ``log`` and return it."""
+        ...
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing waits."""
+        ...
+
+    def failed(self, source: str, at: datetime) -> str:
+        """Note that ``source`` cannot be recorded; return what names the failure, until all works again."""
+        ...
+
+    def worked(self, sources: Collection[str]) -> Sequence[str]:
+        """Note that ``sources`` can be recorded; return what names the failures that are over and not told so yet."""
+        ...
+
+    def told(self, failures: Collection[str]) -> None:
+        """Forget failures whose end was told."""
         ...
 
 
@@ -111,6 +133,7 @@ class AuditTrail:
         except PipelineError as error:
             self._spooled(drafts, error)
             return False
+        self._works()
         return True
 
     def record_fills(self, plan: Plan, fills: Sequence[Fill], intents: Mapping[str, str], run_id: str = "") -> bool:
@@ -128,6 +151,7 @@ class AuditTrail:
         except PipelineError as error:
             self._spooled(drafts, error)
             return False
+        self._works()
         return True
 
     def _unknown(self, drafts: Sequence[AuditDraft], plan_id: str) -> Sequence[AuditDraft]:
@@ -165,8 +189,9 @@ class AuditTrail:
             self._before()
             self.log.follow(lambda head: make(head, scribe))
         except PipelineError as error:
-            self._told(f"{source} could not be followed, and is with the next call", error)
+            self._told(source, f"{source} could not be followed, and is with the next call", error)
             return False
+        self._works(source)
         return True
 
     def _states(self, head: AuditHead, scribe: Scribe) -> Sequence[AuditDraft]:
@@ -186,7 +211,7 @@ class AuditTrail:
         return _beyond(head, JOURNAL, drafts, scribe, is_there=there)
 
     def _before(self) -> None:
-        self._recovered(self.spool.drain(self.log))
+        self.spool.drain(self.log)
         wanted = settings_digest(self.in_force.code_version, self.in_force.config_hash)
 
         def changed(head: AuditHead) -> Sequence[AuditDraft]:
@@ -203,25 +228,40 @@ class AuditTrail:
         except PipelineError as worse:
             lines = [draft.as_plain() for draft in drafts]
             structlog.get_logger().critical("audit_records_lost", error=str(error), spool=str(worse), records=lines)
-            self._told(f"{len(drafts)} records are kept in the log of the process only ({worse})", error)
+            what = f"{len(drafts)} records are kept in the log of the process only ({worse})"
+            self._alerted(f"{LOST}:{self.now().date()}", what, error)
             return
-        self._told(f"{len(drafts)} records wait in the spool", error)
+        self._told(RECORDS, f"{len(drafts)} records wait in the spool", error)
 
-    def _told(self, what: str, error: PipelineError) -> None:
+    def _told(self, source: str, what: str, error: PipelineError) -> None:
+        """Tell that ``source`` fails, once for each failure however often it is met and by whom."""
+        self._alerted(f"{KEY}:{self.spool.failed(source, self.now())}", what, error)
+
+    def _alerted(self, key: str, what: str, error: PipelineError) -> None:
         structlog.get_logger().error("audit_failed", what=what, error=str(error))
-        now = self.now()
         commands = (
             "`trading-pipeline audit spool` shows what waits, `trading-pipeline audit verify` whether the log is whole"
         )
-        text = f"{what}: {error}; {commands}"
-        title = "The audit log could not be written"
-        self.notifier.notify(Alert(f"{KEY}:{now.date()}", Severity.CRITICAL, title, text, now, runbook=RUNBOOK))
+        text, title = f"{what}: {error}; {commands}", "The audit log could not be written"
+        self.notifier.notify(Alert(key, Severity.CRITICAL, title, text, self.now(), runbook=RUNBOOK))
 
-    def _recovered(self, drained: Sequence[AuditDraft]) -> None:
-        for day, drafts in itertools.groupby(drained, key=lambda draft: draft.at.date()):
-            key, text = f"{KEY}:{day}{RECOVERED}", f"{len(list(drafts))} records that waited are in the audit log"
-            alert = Alert(key, Severity.INFO, "The audit log is written again", text, self.now(), runbook=RUNBOOK)
-            self.notifier.notify(alert)
+    def _works(self, *sources: str) -> None:
+        """Tell what failures are over now that ``sources`` work; where that fails, whoever records next does."""
+        try:
+            # What waits is appended before anything else is; some may still where another process is about it.
+            over = self.spool.worked([*sources, RECORDS] if self.spool.is_empty() else sources)
+            for since in over:
+                self._recovered(since)
+            if over:
+                # Last: who dies before tells it again, which is told once.
+                self.spool.told(over)
+        except PipelineError as error:
+            structlog.get_logger().warning("audit_recovery_not_told", error=str(error))
+
+    def _recovered(self, since: str) -> None:
+        title, text = "The audit log is written again", f"What could not be recorded since {since} is in the audit log"
+        key = f"{KEY}:{since}{RECOVERED}"
+        self.notifier.notify(Alert(key, Severity.INFO, title, text, self.now(), runbook=RUNBOOK))
 
 
 def _beyond(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from trading_pipeline import __version__
 from trading_pipeline.adapters.storage.tables import DeltaTables
-from trading_pipeline.adapters.storage.written_rows import written_beside
+from trading_pipeline.adapters.storage.written_rows import WrittenRows, written_beside
 from trading_pipeline.defs.partitions import days_of
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import DataError
@@ -73,18 +73,24 @@ class DeltaIOManager(dg.IOManager):
 
     def _upserted(self, name: str, rows: pd.DataFrame) -> tuple[int | None, dict[str, Any]]:
         """Insert or replace rows; return the version and what is told of it."""
-        before = self._tables.version(name)
         if rows.empty:
-            return before, {}
+            return self._tables.version(name), {}
         if self._written is None:
             return self._tables.upsert(name, rows), {}
-        if before is not None and self._written.is_empty(name):
-            whole = self._written.begin(name, self._tables.read(name, version=before), before, is_whole=True)
-            self._written.end(whole, before)
+        with self._written.writing(name):
+            return self._upserted_and_kept(name, rows, self._written)
+
+    def _upserted_and_kept(
+        self, name: str, rows: pd.DataFrame, written: WrittenRows
+    ) -> tuple[int | None, dict[str, Any]]:
+        before = self._tables.version(name)
+        if before is not None and written.is_empty(name):
+            whole = written.begin(name, self._tables.read(name, version=before), before, is_whole=True)
+            written.end(whole, before)
         # Kept first: of a write that is cut off there is a trace, and never a version without one.
-        begun = self._written.begin(name, rows, before)
+        begun = written.begin(name, rows, before)
         version = self._tables.upsert(name, rows)
-        self._written.end(begun, version)
+        written.end(begun, version)
         return version, {ROWS_SHA256: begun.seal}
 
     def load_input(self, context: dg.InputContext) -> pd.DataFrame:

@@ -20,12 +20,14 @@ from trading_pipeline.domain.fills import Fill
 from trading_pipeline.domain.orders import ArchivedDecision, Side
 from trading_pipeline.domain.risk.trading_state import Latch, TradingMode
 from trading_pipeline.domain.signals import Signal, SignalStatus
-from trading_pipeline.ports import IntentState, Severity
+from trading_pipeline.ports import RECOVERED, IntentState, Severity
 from trading_pipeline_tests.audit_builders import NOON, MemoryObjects, Told, audit_in_memory, make_draft
 from trading_pipeline_tests.builders import INSIDE_WINDOW, SESSION, buy, make_plan, sell
 
 DRAWDOWN = Latch("drawdown", TradingMode.HALTED, "12 %", "drawdown", NOON, date(2026, 7, 31), is_risk=True)
 BREAK = Latch("reconciliation", TradingMode.REDUCING, "a break", "reconciliation", NOON)
+
+FAILED = "audit:2026-07-31T16:00:00.000000+00:00"
 
 
 class Desk:
@@ -235,7 +237,7 @@ def test_what_cannot_be_recorded_waits_a_person_is_told_and_the_next_writes_it_f
         assert not desk.trail.record([make_draft(1)])
     assert [(line["event"], line["log_level"]) for line in logged] == [("audit_failed", "error")]
     [alert] = desk.told
-    assert (alert.severity, alert.key) == (Severity.CRITICAL, "audit:2026-07-31")
+    assert (alert.severity, alert.key) == (Severity.CRITICAL, FAILED)
     assert "1 records wait in the spool: the disk is full" in alert.text
     assert alert.runbook == "audit-log-could-not-be-written"
 
@@ -243,7 +245,7 @@ def test_what_cannot_be_recorded_waits_a_person_is_told_and_the_next_writes_it_f
     assert desk.trail.record([make_draft(2)])
     assert [record.payload["n"] for record in desk.records("signal")] == [1, 2]
     assert desk.trail.spool.waiting() == []
-    assert [(told.key, told.severity) for told in desk.told[1:]] == [("audit:2026-07-31:recovered", Severity.INFO)]
+    assert [(told.key, told.severity) for told in desk.told[1:]] == [(FAILED + RECOVERED, Severity.INFO)]
 
 
 def test_what_cannot_even_wait_is_said_whole_in_the_log_of_the_process(desk, tmp_path):
@@ -253,7 +255,7 @@ def test_what_cannot_even_wait_is_said_whole_in_the_log_of_the_process(desk, tmp
 
     [lost] = [line for line in logged if line["event"] == "audit_records_lost"]
     assert (lost["log_level"], lost["records"][0]["payload"]) == ("critical", {"n": 7})
-    assert len(desk.told) == 1
+    assert [alert.key for alert in desk.told] == ["audit_lost:2026-07-31"]
 
 
 def test_what_cannot_be_followed_is_followed_by_the_next_call_and_nothing_is_raised(desk):
@@ -261,7 +263,7 @@ def test_what_cannot_be_followed_is_followed_by_the_next_call_and_nothing_is_rai
     desk.journal.claim(make_plan(buy("SPY", "1")), INSIDE_WINDOW)
     desk.objects.failure = DependencyUnavailable("the disk is full")
     assert not desk.trail.follow()
-    assert {alert.key for alert in desk.told} == {"audit:2026-07-31"}
+    assert {alert.key for alert in desk.told} == {FAILED}
 
     desk.objects.failure = None
     assert desk.trail.follow()

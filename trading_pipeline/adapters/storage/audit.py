@@ -208,7 +208,8 @@ class StoredAuditLog:
         return _Tail(tail.head, stored)
 
     def _mended(self, tail: _Tail) -> None:
-        if not tail.lost and tail.stored != tail.head.line:
+        # Others may have moved it on meanwhile: it never goes back.
+        if not tail.lost and not (tail.stored is not None and _is_as_far(tail.stored, tail.head)):
             self._anchored(tail)
 
 

@@ -8,8 +8,10 @@ up to a version they are what that version must hold.
 
 import hashlib
 import io
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -17,10 +19,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from trading_pipeline.adapters.storage.objects import FileObjects, Objects
 from trading_pipeline.adapters.storage.schemas import table_schema
-from trading_pipeline.domain.errors import DataError
+from trading_pipeline.domain.errors import DataError, DependencyUnavailable
 
 FOLDER = "_written"
 """Beside the tables, inside their folder."""
@@ -28,6 +31,7 @@ FOLDER = "_written"
 BEFORE = b"trading_pipeline.version_before"
 WHOLE = b"trading_pipeline.whole_table"
 NO_VERSION = -1
+LOCK_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,11 @@ class _Kept:
 
 
 class WrittenRows:
-    """The rows of each write of a table, oldest first.
+    """The rows of each write of a table.
+
+    Writes of a table one at a time (:meth:`writing`) are told apart in any
+    case. Of some at once that ended, the versions that they were told to be say
+    which came last; of one at once with others that was cut off, it is inferred.
 
     Raises, from every method:
         DataError: what is kept was changed, or cannot be read.
@@ -62,9 +70,32 @@ class WrittenRows:
         DependencyUnavailable: the disk fails.
     """
 
-    def __init__(self, objects: Objects) -> None:
-        """Keep rows among ``objects``, below the name of their table."""
+    def __init__(self, objects: Objects, locks: Path | None = None) -> None:
+        """Keep rows among ``objects``, below the name of their table; ``locks`` is the folder of :meth:`writing`'s."""
         self._objects = objects
+        self._locks = locks
+
+    @contextmanager
+    def writing(self, table: str) -> Iterator[None]:
+        """Keep others from writing ``table`` while the block looks at its version, begins, writes and ends.
+
+        The system lets go of it when the process ends, however it does. Without a folder of locks nobody is kept.
+        """
+        lock = None if self._locks is None else FileLock(self._locks / f".{table}.lock", timeout=LOCK_SECONDS)
+        if lock is None:
+            yield
+            return
+        try:
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            raise DependencyUnavailable(
+                f"table {table} is being written by another process, or {lock.lock_file} cannot be: {error}; try again"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def begin(self, table: str, rows: pd.DataFrame, version_before: int | None, *, is_whole: bool = False) -> Begun:
         """Keep ``rows``, which are about to be written after ``version_before`` (None: to a new table).
@@ -112,14 +143,15 @@ class WrittenRows:
         return min(self.versions(table), default=None)
 
     def _counted(self, table: str) -> Sequence[_Kept]:
-        """Return the writes that reached the table; one that was cut off did, if the next began after its version."""
+        """Return the writes that reached the table, in the order in which they did: that of their versions."""
         kept = [self._read(key) for key in self._keys(table)]
-        followers = [*(each.version_before for each in kept), None][1:]
-        return [
-            each if each.version is not None else replace(each, version=each.expected)
-            for each, following in zip(kept, followers, strict=True)
-            if each.version is not None or following is None or following >= each.expected
-        ]
+        taken, counted = _taken(kept), []
+        for number, each in enumerate(kept):
+            version = each.version if each.version is not None else _reached(each, kept[number + 1 :], taken)
+            if version is not None:
+                counted.append(replace(each, version=version))
+                taken.add(version)
+        return sorted(counted, key=lambda each: (each.version or 0, each.number))
 
     def _keys(self, table: str) -> Sequence[str]:
         return [key for key in self._objects.list(f"{table}/") if key.endswith(".parquet")]
@@ -136,7 +168,31 @@ class WrittenRows:
 
 def written_beside(root: str) -> WrittenRows | None:
     """Return what is kept of the tables below ``root``; None where they are not on this machine, and nothing is."""
-    return None if "://" in root else WrittenRows(FileObjects(Path(root) / FOLDER))
+    return None if "://" in root else WrittenRows(FileObjects(Path(root) / FOLDER), Path(root) / FOLDER)
+
+
+def _taken(kept: Sequence[_Kept]) -> set[int]:
+    """Return the versions that are known to be of a write that ended, those that gave it its new columns too."""
+    ended = {each.version for each in kept if each.version is not None}
+    widened = {
+        after.version - 1
+        for before, after in itertools.pairwise(kept)
+        if after.version is not None and {*before.rows.column_names} < {*after.rows.column_names}
+    }
+    return ended | widened
+
+
+def _reached(cut: _Kept, later: Sequence[_Kept], taken: Collection[int]) -> int | None:
+    """Return the version of a write that was cut off; None where it did not reach the table.
+
+    It is the first that nobody else made. Whoever began later found it there,
+    or was overtaken by it: else it was never made.
+    """
+    if cut.is_whole:
+        return cut.expected
+    version = next(number for number in itertools.count(cut.expected) if number not in taken)
+    is_there = all(each.version_before >= version or (each.version or 0) > version for each in later)
+    return version if is_there else None
 
 
 def _parquet(table: str, rows: pd.DataFrame, version_before: int, *, is_whole: bool) -> bytes:

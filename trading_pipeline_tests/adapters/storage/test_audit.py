@@ -221,6 +221,32 @@ def test_who_loses_every_race_gives_up_at_last(log, objects):
         log.append(drafts(1))
 
 
+class Overtaken(FileObjects):
+    """Objects of a writer that others overtake just before it moves the head."""
+
+    def __init__(self, root, others):
+        super().__init__(root)
+        self.others = others
+
+    def replace(self, key, expected, content):
+        if self.others:
+            self.others.pop()()
+        return super().replace(key, expected, content)
+
+
+def test_a_writer_that_was_overtaken_moves_the_head_back_never(tmp_path):
+    quick = StoredAuditLog(FileObjects(tmp_path))
+
+    def overtake():
+        for number in (2, 3):
+            quick.append([make_draft(number, "signal", "quick")])
+
+    StoredAuditLog(Overtaken(tmp_path, [overtake])).append([make_draft(1, "signal", "slow")])
+
+    assert quick.head().sequence == 3
+    assert found_in(FileObjects(tmp_path)) == []
+
+
 def test_threads_that_append_at_once_keep_one_chain(tmp_path):
     logs = [StoredAuditLog(FileObjects(tmp_path)) for _ in range(2)]
     start = threading.Barrier(4)
