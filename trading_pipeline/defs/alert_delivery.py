@@ -17,7 +17,6 @@ from trading_pipeline.ports import Alert
 from trading_pipeline.settings.alerts import AlertSettings
 
 NAME = "alert_delivery"
-OPERATIONS = "docs/operations.md"
 # Beyond what one message may take by itself: a machine that is busy, a disk that is slow.
 SPARE_SECONDS = 60.0
 
@@ -51,7 +50,7 @@ class DeliveryReport:
 
 
 def looked(world: TradingWorld) -> str:
-    """Do what follows where nobody acknowledged, tell of halts, deliver what is pending; return it in a line.
+    """Tell of halts, do what follows where nobody acknowledged, deliver what is pending; return it in a line.
 
     Raises:
         PipelineError: the outbox cannot be used, or the trading state cannot be changed; what is pending was
@@ -60,11 +59,18 @@ def looked(world: TradingWorld) -> str:
     minutes = world.settings.alerts.acknowledge_within_minutes
     within = None if minutes is None else timedelta(minutes=minutes)
     try:
-        late = escalate(world.notifier, world.trading_state, within, world.wall.now())
         tell_of_halts(world)
     finally:
-        report = delivered(world)
+        late, report = _escalated_and_delivered(world, within)
     return f"{report}; trading only reduces: {late} not acknowledged in time" if late else str(report)
+
+
+def _escalated_and_delivered(world: TradingWorld, within: timedelta | None) -> tuple[int, DeliveryReport]:
+    try:
+        late = escalate(world.notifier, world.trading_state, within, world.wall.now())
+    finally:
+        report = delivered(world)
+    return late, report
 
 
 def delivered(world: TradingWorld) -> DeliveryReport:
@@ -101,7 +107,7 @@ def _page(chosen: AlertSettings) -> Callable[[Alert], str] | None:
     from trading_pipeline.reporting.email import render_alert
 
     def page(alert: Alert) -> str:
-        return render_alert(alert).html.replace(f"{OPERATIONS}#", f"{chosen.runbook}#")
+        return render_alert(alert, runbook=chosen.runbook).html
 
     return page
 

@@ -1,55 +1,81 @@
 """Telling people that trading is halted, once for each halt, and that it goes on."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
+from trading_pipeline.adapters.trading_state_sources import BrokerFlags
+from trading_pipeline.application.effective_state import STORE
 from trading_pipeline.defs.resources import TradingWorld
-from trading_pipeline.domain.risk.trading_state import Latch, TradingMode, TradingState
+from trading_pipeline.domain.errors import PipelineError, TradingHalted
+from trading_pipeline.domain.risk.trading_state import ACTIVE, Latch, TradingMode
 from trading_pipeline.ports import RECOVERED, Alert, Severity
 
 PREFIX = "halt:"
 RUNBOOK = "trading-is-halted"
+_LONGEST_NAME = 40
 
 
 def tell_of_halts(world: TradingWorld) -> int:
-    """Tell of every latch that halts trading, and of those that no longer do; return how many alerts were new.
+    """Tell of everything that halts trading, and of what no longer does; return how many alerts were new.
 
-    Files, variables and the broker's own flags are known to whoever set them, and are in `kill status`.
+    A stored state that cannot be read halts too. A source that does not answer
+    halts nothing by that: what its silence leads to is in `kill status`.
 
     Raises:
-        PipelineError: the trading state or the outbox cannot be read.
+        PipelineError: the outbox cannot be read.
     """
-    state, now = world.stored_state.read(), world.wall.now()
-    halts = {_key(latch): latch for latch in state.latches if latch.mode is TradingMode.HALTED}
-    begun = [_halted(key, latch, state, world) for key, latch in halts.items() if not world.notifier.knows(key)]
-    ended = [
-        Alert(alert.key + RECOVERED, Severity.INFO, "Trading is no longer halted", f"Over: {alert.text}", now, RUNBOOK)
-        for alert in world.notifier.unanswered(now)
-        if alert.key.startswith(PREFIX) and alert.key not in halts
-    ]
-    return sum(world.notifier.notify(alert) for alert in _all(begun, ended))
+    halts = [latch for latch in _latches(world) if latch.mode is TradingMode.HALTED]
+    kept = {each.alert.key: each.alert for each in world.notifier.kept() if each.alert.key.startswith(PREFIX)}
+    lasting = {key: alert for key, alert in kept.items() if key + RECOVERED not in kept and not key.endswith(RECOVERED)}
+    begun = {_key(latch, lasting, world): latch for latch in halts}
+    told = [_halted(key, latch, halts, world) for key, latch in begun.items() if key not in lasting]
+    told += [_over(alert, world) for key, alert in lasting.items() if key not in begun]
+    return sum(world.notifier.notify(alert) for alert in told)
 
 
-def _all(*parts: Sequence[Alert]) -> Sequence[Alert]:
-    return [alert for part in parts for alert in part]
+def _latches(world: TradingWorld) -> Iterator[Latch]:
+    try:
+        yield from world.stored_state.read().latches
+    except TradingHalted as error:
+        yield Latch(STORE, TradingMode.HALTED, str(error))
+    for source in (*(asked.source for asked in world.local_sources), BrokerFlags(lambda: world.broker)):
+        try:
+            yield from source.read().latches
+        except PipelineError:
+            continue
 
 
-def _key(latch: Latch) -> str:
-    since = "" if latch.set_at is None else latch.set_at.isoformat(timespec="milliseconds")
-    return f"{PREFIX}{latch.name}:{since}"
+def _key(latch: Latch, lasting: Collection[str], world: TradingWorld) -> str:
+    # Letters alone, so that neutral mode finds nothing to hide in it, and the key stays the same.
+    name = PREFIX + re.sub(r"[^a-z]+", " ", latch.name.lower()).strip()[-_LONGEST_NAME:]
+    if latch.set_at is not None:
+        return f"{name}:{latch.set_at.isoformat(timespec='milliseconds')}"
+    # Nobody knows since when: it is the one that was told, as long as that lasts.
+    known = (key for key in lasting if key.startswith(f"{name}:"))
+    return next(known, f"{name}:{world.wall.now().isoformat(timespec='milliseconds')}")
 
 
-def _halted(key: str, latch: Latch, state: TradingState, world: TradingWorld) -> Alert:
+def _halted(key: str, latch: Latch, halts: Sequence[Latch], world: TradingWorld) -> Alert:
     # The page's templates are loaded where there is something to tell only.
     from trading_pipeline.reporting.email import render_halt
 
-    now = world.wall.now()
+    now, chosen = world.wall.now(), world.settings.alerts
     by = f" (set by {latch.set_by})" if latch.set_by and latch.set_by != latch.name else ""
-    return Alert(
+    alert = Alert(
         key=key,
         severity=Severity.CRITICAL,
         title=f"Trading is halted by {latch.name}",
         text=f"{latch.reason or 'no reason given'}{by}. No order is sent; cancellations pass.",
         at=latch.set_at or now,
         runbook=RUNBOOK,
-        html=render_halt(state, now).html,
+    )
+    page = render_halt(ACTIVE.joined(halts), now, alert=alert, runbook=chosen.runbook)
+    return replace(alert, html=page.html)
+
+
+def _over(alert: Alert, world: TradingWorld) -> Alert:
+    text = f"Over: {alert.text} What else holds trading is in `trading-pipeline kill status`."
+    return Alert(
+        alert.key + RECOVERED, Severity.INFO, f"No longer: {alert.title}", text, world.wall.now(), alert.runbook
     )

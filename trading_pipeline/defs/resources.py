@@ -2,11 +2,11 @@
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,9 @@ import dagster as dg
 import structlog
 from filelock import FileLock, Timeout
 
-from trading_pipeline.adapters.alerting.channels import severities
 from trading_pipeline.adapters.clocks import BrokerClock, WallClock, ended_by_signal
 from trading_pipeline.adapters.metrics import MetricsFile, NeutralMetrics, NoMetrics
-from trading_pipeline.adapters.neutral_mode import lasting_name, put_in_force, redactor_of, speak_as_chosen
+from trading_pipeline.adapters.neutral_mode import put_in_force, redactor_of, speak_as_chosen
 from trading_pipeline.adapters.notifiers import AlertOutbox
 from trading_pipeline.adapters.storage.home import DEFAULT_HOME, HOME_VARIABLE, Home, home_of
 from trading_pipeline.adapters.storage.journal import SqliteJournal
@@ -28,13 +27,14 @@ from trading_pipeline.adapters.storage.trading_state import StoredTradingState
 from trading_pipeline.adapters.symphony_files import known_strategies
 from trading_pipeline.application.audit_trail import AuditTrail
 from trading_pipeline.application.decision import sessions_needed
-from trading_pipeline.application.effective_state import EffectiveState
+from trading_pipeline.application.effective_state import AskedSource, EffectiveState
 from trading_pipeline.application.execution import ExecutionRules, Venue
 from trading_pipeline.application.ingestion import History
 from trading_pipeline.application.market_watch import MarketPauses, MarketSources, WatchRules
 from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS
 from trading_pipeline.defs.audit import trail_of
 from trading_pipeline.defs.kill_switch import broker_source, effective_state, local_sources
+from trading_pipeline.defs.outbox import outbox_of
 from trading_pipeline.defs.run_log import told_once
 from trading_pipeline.domain.errors import InvalidInput, TradingHalted
 from trading_pipeline.domain.portfolio import Portfolio
@@ -111,12 +111,14 @@ class TradingWorld:
     @cached_property
     def trading_state(self) -> EffectiveState:
         """The trading state in force: what is stored, and whatever else holds trading; changes go to the store."""
-        chosen, clock = self.settings.trading_state, WallClock(self.ending)
-        sources = [
-            *local_sources(self.settings, self.home, os.environ, clock),
-            broker_source(chosen, lambda: self.broker),
-        ]
-        return effective_state(chosen, self.stored_state, sources, clock)
+        chosen = self.settings.trading_state
+        sources = [*self.local_sources, broker_source(chosen, lambda: self.broker)]
+        return effective_state(chosen, self.stored_state, sources, WallClock(self.ending))
+
+    @cached_property
+    def local_sources(self) -> Sequence[AskedSource]:
+        """What may hold trading beside the stored state, and lies on this machine."""
+        return local_sources(self.settings, self.home, os.environ, WallClock(self.ending))
 
     @cached_property
     def gate(self) -> FileGate:
@@ -138,9 +140,7 @@ class TradingWorld:
     @cached_property
     def notifier(self) -> AlertOutbox:
         """Tells people, and keeps what it told."""
-        redact = None if self.redactor is None else self.redactor.text
-        name = partial(lasting_name, self.settings)
-        return AlertOutbox(self.home.alerts, severities(self.settings.alerts), redact, name)
+        return outbox_of(self.settings, self.home, self.redactor)
 
     @cached_property
     def redactor(self) -> Redactor | None:

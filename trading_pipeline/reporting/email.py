@@ -15,6 +15,7 @@ from trading_pipeline.reporting import pages
 from trading_pipeline.reporting.pages import Cell, Document, Section, Table
 
 TEMPLATE = "mail.html.j2"
+OPERATIONS = "docs/operations.md"
 MOST_ROWS = 20
 MAILED = ("holdings", "orders", "executions", "profit", "data", "books", "alerts", "levels")
 WIDTH = 78
@@ -40,18 +41,32 @@ def render_session(document: Document, link: str = "") -> Mail:
     return _mail(f"{document.title}: {look}" + (f", {orders}" if orders else ""), abridged)
 
 
-def render_alert(alert: Alert, chips: Sequence[Cell] = ()) -> Mail:
-    """Return the mail of something that a person should know, such as a failed check or run."""
+def render_alert(alert: Alert, chips: Sequence[Cell] = (), runbook: str = OPERATIONS) -> Mail:
+    """Return the mail of something that a person should know, such as a failed check or run.
+
+    ``runbook`` is where the anchors of alerts are read, such as a web address.
+    """
     lines = tuple(line for line in alert.text.splitlines() if line.strip())
-    look = f"What to do: docs/operations.md#{alert.runbook}" if alert.runbook else ""
-    foot = tuple(told for told in (f"At {pages.instant(alert.at)}", look, f"Key: {alert.key}") if told)
+    foot = (f"At {pages.instant(alert.at)}", *_answers(alert, runbook))
     label = Cell(alert.severity.value, TONES[alert.severity])
     document = Document(alert.title, (label, *chips), sections=(Section("what", "", lines),), foot=foot)
     return _mail(alert.title, document)
 
 
-def render_halt(state: TradingState, at: datetime, chips: Sequence[Cell] = ()) -> Mail:
-    """Return the mail that trading is held: to what, by whom and why, and how a person lets go of it."""
+def _answers(alert: Alert, runbook: str) -> Sequence[str]:
+    """Return what a person can do with an alert: read on, name it, acknowledge it."""
+    look = (f"What to do: {runbook}#{alert.runbook}",) if alert.runbook else ()
+    acknowledge = (f"To acknowledge: trading-pipeline alerts ack '{alert.key}'",)
+    return (*look, f"Key: {alert.key}", *(acknowledge if alert.severity is Severity.CRITICAL else ()))
+
+
+def render_halt(
+    state: TradingState, at: datetime, chips: Sequence[Cell] = (), alert: Alert | None = None, runbook: str = OPERATIONS
+) -> Mail:
+    """Return the mail that trading is held: to what, by whom and why, and how a person lets go of it.
+
+    With the ``alert`` that carries it, it also says how that is acknowledged.
+    """
     rows = [
         (
             Cell(held.name),
@@ -75,9 +90,10 @@ def render_halt(state: TradingState, at: datetime, chips: Sequence[Cell] = ()) -
     )
     held = Section("held", "What holds trading", words, (Table(heads, rows),) if rows else ())
     title = f"Trading is {state.mode.value}"
+    answers = () if alert is None else _answers(alert, runbook)
     label = Cell(state.mode.value, pages.BAD if rows else pages.GOOD)
     document = Document(
-        title, (label, *chips), state.reason, sections=(held, advice), foot=(f"At {pages.instant(at)}",)
+        title, (label, *chips), state.reason, sections=(held, advice), foot=(f"At {pages.instant(at)}", *answers)
     )
     return _mail(title, document)
 

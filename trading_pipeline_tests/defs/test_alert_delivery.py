@@ -115,7 +115,7 @@ def test_what_is_pending_is_delivered_though_the_state_cannot_be_changed(world, 
     state.write_text("damaged")
 
     assert "cannot be read" in deliver_pending(world)
-    assert len(mail.arrived) == 2, "the alert, and that nobody answered"
+    assert len(mail.arrived) == 3, "the alert, that nobody answered, and that trading is halted"
 
 
 def test_a_command_is_not_spoiled_by_an_outbox_that_cannot_be_used(world):
