@@ -101,12 +101,12 @@ def ack(
     A critical alert that nobody acknowledges within alerts.acknowledge_within_minutes lets trading only reduce. What
     was latched by then stays: `trading-pipeline kill reset --latch alerts`.
     """
-    from trading_pipeline.adapters.notifiers import AlertOutbox
     from trading_pipeline.cli.workshop import chosen
     from trading_pipeline.defs.audit import trail_of
+    from trading_pipeline.defs.outbox import outbox_of
 
     choice = chosen(settings_file, home, None)
-    outbox = AlertOutbox(choice.home.alerts)
+    outbox = outbox_of(choice.settings, choice.home)
     wanted = _matching(outbox, key)
     done = outbox.acknowledge(wanted, PERSON)
     if done:

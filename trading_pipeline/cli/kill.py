@@ -121,13 +121,13 @@ class _Desk:
 
     @functools.cached_property
     def stored(self) -> "StoredTradingState":
-        from trading_pipeline.adapters.notifiers import AlertOutbox
         from trading_pipeline.adapters.storage.objects import FileObjects
         from trading_pipeline.adapters.storage.trading_state import StoredTradingState
         from trading_pipeline.defs.audit import trail_of
+        from trading_pipeline.defs.outbox import outbox_of
 
         home = self.choice.home
-        trail = trail_of(self.choice.settings, home, AlertOutbox(home.alerts))
+        trail = trail_of(self.choice.settings, home, outbox_of(self.choice.settings, home))
         return StoredTradingState(FileObjects(home.objects), after_change=trail.follow_soon)
 
     @functools.cached_property
