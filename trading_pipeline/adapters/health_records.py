@@ -56,14 +56,33 @@ class StoredHeartbeat:
 
 
 def keeps_runs_itself(instance_folder: Path) -> bool:
-    """Tell whether the instance in that folder keeps its runs in Dagster's own SQLite file there."""
-    configuration = instance_folder / "dagster.yaml"
-    if not configuration.exists():
-        return True
+    """Tell whether the instance in that folder keeps its runs in Dagster's own SQLite file there.
+
+    Raises:
+        DataError: its dagster.yaml is not what Dagster could read.
+        DependencyUnavailable: its dagster.yaml cannot be read.
+    """
+    found = _configuration(instance_folder / "dagster.yaml")
+    return not any(name in found for name in ELSEWHERE)
+
+
+def _configuration(path: Path) -> Mapping[str, Any]:
     import yaml
 
-    found = yaml.safe_load(configuration.read_text(encoding="utf-8"))
-    return not (isinstance(found, dict) and any(name in found for name in ELSEWHERE))
+    # Only where it is wrong is told, never what stands there: that may be a password.
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    except OSError as error:
+        raise DependencyUnavailable(f"{path}: {error.strerror or error}; let this user read it") from error
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no UTF-8; save it as that") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = "" if mark is None else f" in line {mark.line + 1}"
+        raise DataError(f"{path} is no YAML: {type(error).__name__}{place}; correct it") from None
+    if found is not None and not isinstance(found, dict):
+        raise DataError(f"{path} holds a {type(found).__name__}; Dagster wants names with values there")
+    return found or {}
 
 
 def daemon_heartbeats(instance_folder: Path) -> Mapping[str, datetime]:
@@ -73,6 +92,7 @@ def daemon_heartbeats(instance_folder: Path) -> Mapping[str, datetime]:
 
     Raises:
         DependencyUnavailable: the file cannot be read.
+        DataError: it holds an instant that is none.
     """
     path = instance_folder / RUNS_FILE
     if not path.exists():
@@ -82,4 +102,7 @@ def daemon_heartbeats(instance_folder: Path) -> Mapping[str, datetime]:
             rows = connection.execute("SELECT daemon_type, timestamp FROM daemon_heartbeats").fetchall()
     except sqlite3.Error as error:
         raise DependencyUnavailable(f"the heartbeats of Dagster's daemons cannot be read: {path}: {error}") from error
-    return {str(kind): datetime.fromisoformat(str(at)).replace(tzinfo=UTC) for kind, at in rows}
+    try:
+        return {str(kind): datetime.fromisoformat(str(at)).replace(tzinfo=UTC) for kind, at in rows}
+    except ValueError as error:
+        raise DataError(f"the heartbeats of Dagster's daemons cannot be understood: {path}: {error}") from error

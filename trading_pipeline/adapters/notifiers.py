@@ -118,7 +118,8 @@ class AlertOutbox:
 
     def knows(self, key: str) -> bool:
         """Tell whether an alert of that key is kept; raises as :meth:`alerts`."""
-        return self.is_kept(key if self._redact is None else shown_key(key, self._redact, self._name))
+        clean = _clean(key)
+        return self.is_kept(clean if self._redact is None else shown_key(clean, self._redact, self._name))
 
     def is_kept(self, shown_key: str) -> bool:
         """Tell whether an alert is kept under that key, as it is shown; raises as :meth:`alerts`."""
@@ -140,13 +141,17 @@ class AlertOutbox:
         query = "SELECT * FROM alerts WHERE told_at >= ? AND (acknowledged_at = '' OR ?) ORDER BY told_at, rowid"
         return [_kept(row) for row in self._rows(query, earliest, not unacknowledged)]
 
-    def unanswered(self, told_before: datetime) -> Sequence[Alert]:
-        """Return critical alerts of that time that nobody acknowledged and of which nothing came; raises likewise."""
+    def unanswered(self, told_before: datetime, told_after: datetime | None = None) -> Sequence[Alert]:
+        """Return critical alerts of that time that nobody acknowledged and of which nothing came; raises likewise.
+
+        Those that claim to be told later than ``told_after`` are among them: the clock was put back since.
+        """
         query = (
             "SELECT * FROM alerts WHERE severity = 'critical' AND acknowledged_at = '' AND escalated_at = '' "
-            "AND told_at <= ? ORDER BY told_at, rowid"
+            "AND (told_at <= ? OR (? AND told_at > ?)) ORDER BY told_at, rowid"
         )
-        return [alert_of(row) for row in self._rows(query, as_text(told_before))]
+        future = "" if told_after is None else as_text(told_after)
+        return [alert_of(row) for row in self._rows(query, as_text(told_before), told_after is not None, future)]
 
     def acknowledge(self, keys: Collection[str], by: str) -> Sequence[str]:
         """Note that somebody knows of these alerts, and return the keys of which nobody did; raises likewise."""
@@ -179,6 +184,10 @@ class AlertOutbox:
         return frozenset(chosen)
 
     def _shown(self, alert: Alert) -> Alert:
+        key, title, text, html, runbook = (
+            _clean(shown) for shown in (alert.key, alert.title, alert.text, alert.html, alert.runbook)
+        )
+        alert = replace(alert, key=key, title=title, text=text, html=html, runbook=runbook)
         if self._redact is None:
             return alert
         title, text, html = (self._redact(shown) for shown in (alert.title, alert.text, alert.html))
@@ -186,11 +195,13 @@ class AlertOutbox:
 
     def _rows(self, query: str, *values: str | bool) -> Sequence[sqlite3.Row]:
         with self._classified(), self._file.connection() as connection:
-            return connection.execute(query, values).fetchall()
+            return connection.execute(
+                query, [_clean(value) if isinstance(value, str) else value for value in values]
+            ).fetchall()
 
     def _changed(self, statement: str, *values: str) -> bool:
         with self._classified(), self._file.transaction() as connection:
-            return connection.execute(statement, values).rowcount == 1
+            return connection.execute(statement, [_clean(value) for value in values]).rowcount == 1
 
     @contextmanager
     def _classified(self) -> Iterator[None]:
@@ -211,6 +222,11 @@ class AlertOutbox:
         with _whatever_becomes_of_it():
             _logger().error("alert not kept", alert=alert.key, outbox=str(self._file.path), error=str(error))
         return True
+
+
+def _clean(text: str) -> str:
+    """Return a text that can be written: half a sign, as JSON may name one, gives way to a question mark."""
+    return text.encode(errors="replace").decode()
 
 
 def shown_key(key: str, redact: Callable[[str], str], name: Callable[[str], str]) -> str:

@@ -57,8 +57,8 @@ class Ledger(Protocol):
         """Note that it was not, and when it is tried again; never without an instant."""
         ...
 
-    def put_off(self, channel: str, until: datetime) -> None:
-        """Let nothing more go by ``channel`` before that instant."""
+    def put_off(self, channel: str, now: datetime, until: datetime) -> None:
+        """Let nothing more go by ``channel`` from ``now`` on, before that instant."""
         ...
 
     def last_sent(self, channel: str) -> datetime | None:
@@ -77,8 +77,8 @@ class Outbox(Protocol):
         """Tell whether an alert of that key is kept."""
         ...
 
-    def unanswered(self, told_before: datetime) -> Sequence[Alert]:
-        """Return the critical alerts of that time that nobody acknowledged and of which nothing came yet."""
+    def unanswered(self, told_before: datetime, told_after: datetime | None = None) -> Sequence[Alert]:
+        """Return the critical alerts before that instant or after this one that nobody acknowledged or followed up."""
         ...
 
     def escalated(self, keys: Collection[str]) -> None:
@@ -97,7 +97,8 @@ class DeliveryRules:
         failures_before_telling: failures of one message after which the other channels are told.
         give_up_after: time since it was told after which a message that fails is given up.
         lease: longest time that one message may take; then another process may send it.
-        budget_seconds: no further message is begun after that.
+        budget_seconds: time for all channels of a look, in equal shares: each begins messages during its own share,
+            and one in any case. Dagster ends a look after 60 s.
         runbook: where docs/operations.md is to be read.
     """
 
@@ -166,13 +167,14 @@ class Deliverer:
         """Send what is due by each channel, and return what became of it.
 
         A channel that fails is left until the next call, so that it costs one
-        patience and keeps no other channel waiting for more.
+        patience and keeps no other channel waiting for more. One that is slow
+        takes no time of the others' shares.
 
         Raises:
             DependencyUnavailable: the ledger cannot be used.
         """
-        until = self._clock.elapsed() + self._rules.budget_seconds
-        return [self._delivered(channel, until) for channel in channels]
+        share = self._rules.budget_seconds / max(len(channels), 1)
+        return [self._delivered(channel, self._clock.elapsed() + share) for channel in channels]
 
     def _delivered(self, channel: Channel, until: float) -> Outcome:
         sent = 0
@@ -208,7 +210,7 @@ class Deliverer:
         self._ledger.failed(delivery, f"{type(error).__name__}: {error}", now, due_at)
         if due_at is not None and isinstance(error, RateLimited | Unauthorized | InvalidInput):
             # The next message would fare no better.
-            self._ledger.put_off(channel, due_at)
+            self._ledger.put_off(channel, now, due_at)
         often = delivery.attempts + 1 >= self._rules.failures_before_telling
         if due_at is None or often or isinstance(error, PermanentError):
             self._outbox.notify(_failing(channel, error, before, now), without=[channel])
@@ -307,6 +309,8 @@ def escalate(outbox: Outbox, trading_state: TradingStateStore, within: timedelta
     The time counts from when an alert was told, whether or not a channel ever
     carried it: what reached nobody is no less critical. It follows once from
     each alert, and is told as one alert more, from which nothing follows.
+    Where the clock was put back so far that the wait would more than double,
+    it follows at once.
 
     Args:
         outbox: what was told.
@@ -321,7 +325,8 @@ def escalate(outbox: Outbox, trading_state: TradingStateStore, within: timedelta
     """
     if within is None:
         return 0
-    late = [alert for alert in outbox.unanswered(now - within) if not alert.key.startswith(UNACKNOWLEDGED)]
+    unanswered = outbox.unanswered(now - within, now + within)
+    late = [alert for alert in unanswered if not alert.key.startswith(UNACKNOWLEDGED)]
     if not late:
         return 0
     others = f" and {len(late) - 1} more" if len(late) > 1 else ""

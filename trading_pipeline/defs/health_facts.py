@@ -1,7 +1,9 @@
 """What ``health`` is judged from, collected in one home; without Dagster, whose import takes longer than the answer."""
 
+import re
+import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TypeVar
@@ -27,7 +29,7 @@ from trading_pipeline.application.health import (
 )
 from trading_pipeline.defs.kill_switch import effective_state, local_sources
 from trading_pipeline.domain import sessions
-from trading_pipeline.domain.errors import DataError, PipelineError
+from trading_pipeline.domain.errors import DataError, DependencyUnavailable, PipelineError
 from trading_pipeline.domain.orders import Plan
 from trading_pipeline.domain.risk.state_sources import BROKER
 from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
@@ -38,6 +40,25 @@ from trading_pipeline.settings import Mode, Settings
 MOST_PLANS_BACK = 10
 WAITING = ("pending", "failed")
 GIVEN_UP = "given up"
+# Failures of Dagster and of what it keeps its records in, by module and name: which of these are loaded, or are
+# installed at all, is up to dagster.yaml, and what is not loaded has not failed.
+MISCONFIGURED = (
+    ("dagster", "DagsterError"),
+    ("dagster._check", "CheckError"),
+    ("yaml", "YAMLError"),
+    # A driver that lacks a part, and a value of the wrong kind.
+    ("builtins", "ImportError"),
+    ("builtins", "TypeError"),
+    ("builtins", "ValueError"),
+)
+UNREACHABLE = (
+    ("builtins", "OSError"),
+    ("sqlalchemy.exc", "SQLAlchemyError"),
+    ("psycopg2", "Error"),
+    ("dagster_postgres.utils", "DagsterPostgresException"),
+    ("dagster_mysql.utils", "DagsterMySQLException"),
+)
+LONGEST_QUOTE = 300
 T = TypeVar("T")
 
 
@@ -182,11 +203,41 @@ def _told_by_the_beat_alone(beat: Heartbeat | None) -> Mapping[str, str]:
 
 
 def _from_instance(home: Home) -> Mapping[str, datetime]:
-    """Return the heartbeats of Dagster's daemons where Dagster alone knows how they are kept; it takes seconds."""
+    """Return the heartbeats of Dagster's daemons where Dagster alone knows how they are kept; it takes seconds.
+
+    Raises:
+        DataError: Dagster cannot make anything of its dagster.yaml, a driver that it names is missing among it.
+        DependencyUnavailable: what keeps its records does not answer.
+    """
     from datetime import UTC
 
     import dagster as dg
 
-    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
-        beats = instance.get_daemon_heartbeats()
+    configuration = home.dagster / "dagster.yaml"
+    try:
+        with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+            beats = instance.get_daemon_heartbeats()
+    except known(UNREACHABLE) as error:
+        raise DependencyUnavailable(
+            f"Dagster's records, where {configuration} says, cannot be read: {_quoted(error)}; see that they answer"
+        ) from error
+    except known(MISCONFIGURED) as error:
+        raise DataError(f"Dagster does not take {configuration}: {_quoted(error)}; correct it") from error
     return {kind: datetime.fromtimestamp(beat.timestamp, UTC) for kind, beat in beats.items()}
+
+
+def known(named: Sequence[tuple[str, str]]) -> tuple[type[Exception], ...]:
+    """Return those of the failures, by module and name, whose modules are loaded.
+
+    >>> known([("json", "JSONDecodeError"), ("no_module", "Error")])
+    (<class 'json.decoder.JSONDecodeError'>,)
+    """
+    loaded = ((sys.modules.get(module), name) for module, name in named)
+    return tuple(getattr(module, name) for module, name in loaded if hasattr(module, name))
+
+
+def _quoted(error: Exception) -> str:
+    """Return kind and first line; what follows in Dagster's and SQLAlchemy's is settings and statements."""
+    line = next(iter(str(error).splitlines()), "")
+    shown = re.sub(r"//\S*@", "//...@", line)
+    return f"{type(error).__name__}: {shown[:LONGEST_QUOTE]}"

@@ -12,7 +12,7 @@ from trading_pipeline.adapters.alerting.channels import channels
 from trading_pipeline.domain.errors import DependencyUnavailable, InvalidInput, RequestRefused, Unauthorized
 from trading_pipeline.ports import Message, Severity
 from trading_pipeline.settings import AlertSettings
-from trading_pipeline_tests.adapters.far_sides import LONG_ENOUGH, MailServer, email_settings
+from trading_pipeline_tests.adapters.far_sides import LONG_ENOUGH, MailServer, RawServer, email_settings
 
 NOON = datetime(2026, 7, 31, 16, tzinfo=UTC)
 MESSAGE = Message(
@@ -198,3 +198,71 @@ def test_a_wrong_password_is_said_and_not_shown(encrypted, clock, monkeypatch):
 
     assert "wrong-and-private" not in str(raised.value)
     assert server.arrived == []
+
+
+def scripted(**answers):
+    """Return a server that answers each command by its name as told, and all others as if all were well."""
+
+    def act(connection, _released):
+        known = {"GREETING": "220 here", "EHLO": "250 here", "DATA": "354 go on", "QUIT": "221 bye", **answers}
+        with connection.makefile("rwb") as talk:
+
+            def say(command):
+                for line in known.get(command, "250 OK").splitlines():
+                    talk.write(f"{line}\r\n".encode())
+                talk.flush()
+
+            say("GREETING")
+            is_mail = False
+            for line in talk:
+                if is_mail and line != b".\r\n":
+                    continue
+                command = "END" if is_mail else line.decode().split()[0].upper()
+                is_mail = command == "DATA" and known["DATA"].startswith("354")
+                say(command)
+
+    return RawServer(act)
+
+
+@pytest.mark.parametrize(
+    ("answers", "chosen"),
+    [
+        ({"GREETING": "554 no service here"}, {}),
+        ({"GREETING": "530 not now"}, {}),
+        ({"EHLO": "502 what", "HELO": "554 no service here"}, {}),
+        ({"EHLO": "250-here\n250 STARTTLS", "STARTTLS": "554 no service here"}, {"security": "starttls"}),
+        ({"EHLO": "250-here\n250 STARTTLS", "STARTTLS": "501 odd"}, {"security": "starttls"}),
+    ],
+)
+def test_what_a_server_refuses_before_it_knows_of_a_mail_is_no_fault_of_the_mail(stack, clock, answers, chosen):
+    server = stack.enter_context(scripted(**answers))
+
+    with pytest.raises(DependencyUnavailable, match="answered 5"):
+        mailing(server.port, clock, **chosen).send(MESSAGE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ("550 no such sender", Unauthorized),
+        ("553 not yours", Unauthorized),
+        ("451 try later", DependencyUnavailable),
+        # RFC 1870: the size that is announced with the sender is the mail's.
+        ("552 5.3.4 too big", RequestRefused),
+    ],
+)
+def test_a_refused_sender_is_for_a_person_to_mend_unless_it_is_the_mails_size(stack, clock, answer, error):
+    server = stack.enter_context(scripted(MAIL=answer))
+
+    with pytest.raises(error, match=answer):
+        mailing(server.port, clock).send(MESSAGE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [("554 too many logins", Unauthorized), ("454 not now", DependencyUnavailable)]
+)
+def test_a_login_that_is_refused_is_no_fault_of_the_mail(stack, clock, answer, error):
+    server = stack.enter_context(scripted(EHLO="250-here\n250 AUTH PLAIN", AUTH=answer))
+
+    with pytest.raises(error, match=answer):
+        mailing(server.port, clock, username="ana", password="the-password").send(MESSAGE)

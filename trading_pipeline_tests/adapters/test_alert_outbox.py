@@ -1,9 +1,12 @@
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from filelock import FileLock
 
 from trading_pipeline.adapters.notifiers import AlertOutbox
 from trading_pipeline.domain.errors import DependencyUnavailable
@@ -228,3 +231,49 @@ def test_keys_that_look_alike_once_they_may_be_shown_are_still_two_alerts_and_ea
     assert not outbox.knows("a:QQQ")
     outbox.notify(alert("a:SPY" + RECOVERED, Severity.INFO))
     assert len(outbox.kept(unacknowledged=True)) == 3, "TLT's, the plain one and the notice itself"
+
+
+LEAVES_ITS_WAL = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from trading_pipeline.adapters.notifiers import AlertOutbox
+from trading_pipeline.ports import Alert, Severity
+outbox = AlertOutbox(Path(sys.argv[1]))
+outbox.notify(Alert("old", Severity.WARNING, "title", "text", datetime(2026, 7, 31, 16, tzinfo=UTC)))
+with outbox._file.transaction() as connection:
+    connection.execute("UPDATE alerts SET title = 'changed'")
+    connection.execute("COMMIT")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_file_that_is_moved_away_does_not_come_back_by_what_a_killed_process_left_beside_it(path):
+    subprocess.run([sys.executable, "-c", LEAVES_ITS_WAL, str(path)], check=False, stderr=subprocess.DEVNULL)
+    wal, shm = (path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm"))
+    assert wal.stat().st_size, "or there is nothing that could come back"
+    path.rename(path.with_name("moved.sqlite"))
+
+    outbox = AlertOutbox(path, CHANNELS)
+    assert outbox.alerts() == []
+    outbox.notify(alert("new"))
+
+    assert [kept.key for kept in outbox.alerts()] == ["new"]
+    assert [left.with_name(f"{left.name}.orphaned").exists() for left in (wal, shm)] == [True, True]
+
+
+def test_whoever_makes_the_file_meanwhile_is_not_waited_for_longer_than_for_the_file(path, monkeypatch, capsys):
+    monkeypatch.setattr("trading_pipeline.adapters.alerting.database.BUSY_SECONDS", 0.05)
+    path.parent.mkdir()
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        assert AlertOutbox(path).notify(alert())
+
+    assert "alert not kept" in capsys.readouterr().err
+
+
+def test_an_alert_of_the_future_is_not_waited_for_once_the_clock_was_put_back(carried, later):
+    carried.notify(alert())
+    later[0] = NOON - timedelta(days=1)
+
+    assert carried.unanswered(later[0] - timedelta(hours=1)) == []
+    assert [left.key for left in carried.unanswered(later[0] - timedelta(hours=1), later[0])] == ["break"]

@@ -128,13 +128,78 @@ def test_what_is_given_up_stays_so_until_a_person_says_again(outbox, ledger):
 def test_a_channel_that_is_put_off_waits_with_everything_and_a_person_may_say_now(outbox, ledger):
     tell(outbox, "a")
     tell(outbox, "b", severity=Severity.CRITICAL)
-    ledger.put_off("email", NOON + HOUR)
+    ledger.put_off("email", NOON, NOON + HOUR)
 
     assert claim(ledger) is None
-    ledger.put_off("email", NOON)
+    ledger.put_off("email", NOON, NOON)
     assert claim(ledger) is None, "nothing is brought forward by that"
     ledger.again(NOON)
     assert send_all(ledger) == [["b"], ["a"]]
+
+
+YESTERDAY = NOON - timedelta(days=1)
+
+
+def test_what_was_told_before_the_clock_was_put_back_is_due(outbox, ledger):
+    tell(outbox, "a")
+    tell(outbox, "b", severity=Severity.CRITICAL)
+
+    assert send_all(ledger, YESTERDAY) == [["b"], ["a"]]
+
+
+def test_what_failed_before_the_clock_was_put_back_is_due(outbox, ledger):
+    tell(outbox, "a")
+    ledger.failed(claim(ledger), "busy", NOON, NOON + HOUR)
+
+    assert send_all(ledger, YESTERDAY) == [["a"]]
+
+
+def test_what_was_put_off_before_the_clock_was_put_back_is_due(outbox, ledger):
+    tell(outbox, "a")
+    ledger.put_off("email", NOON + 5 * HOUR, NOON + 6 * HOUR)
+
+    assert send_all(ledger, NOON) == [["a"]]
+
+
+def test_what_is_put_off_after_the_clock_was_put_back_waits_no_longer_than_that(outbox, ledger):
+    tell(outbox, "a")
+    ledger.failed(claim(ledger), "busy", NOON, NOON + HOUR)
+    ledger.put_off("email", YESTERDAY, YESTERDAY + HOUR)
+
+    assert send_all(ledger, YESTERDAY) == []
+    assert send_all(ledger, YESTERDAY + HOUR) == [["a"]]
+
+
+def test_a_lease_that_ends_later_than_any_can_was_given_before_the_clock_was_put_back(outbox, ledger):
+    tell(outbox, "a")
+    first = claim(ledger)
+
+    assert claim(ledger, YESTERDAY).message == first.message
+
+
+def test_what_left_before_the_clock_was_put_back_takes_no_room(outbox, ledger):
+    tell(outbox, "a", "b")
+    assert send_all(ledger, most=1) == [["a"]]
+
+    assert send_all(ledger, YESTERDAY, most=1) == [["b"]]
+
+
+def test_of_two_that_read_the_clock_at_once_the_slower_respects_what_the_other_noted(outbox, ledger):
+    tell(outbox, "a", "b")
+    moment = timedelta(seconds=2)
+    claim(ledger, NOON + moment)
+    second = claim(ledger, NOON + moment)
+    ledger.failed(second, "busy", NOON + moment, NOON + HOUR)
+
+    assert claim(ledger, NOON) is None
+
+
+def test_a_person_who_says_again_after_the_clock_was_put_back_is_heard(outbox, ledger):
+    tell(outbox, "a")
+    ledger.put_off("email", YESTERDAY, NOON)
+    ledger.again(NOON)
+
+    assert send_all(ledger, YESTERDAY) == [["a"]]
 
 
 def test_beyond_the_limit_alerts_are_collected_and_go_as_one_once_there_is_room(outbox, ledger):

@@ -1,8 +1,10 @@
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -202,3 +204,35 @@ def test_nobody_reading_standard_error_stops_nothing(outbox, monkeypatch):
     # Written to after it was closed.
     assert outbox.notify(alert())
     assert outbox.alerts() == [alert()]
+
+
+HALF = json.loads(r'"\ud83d"')
+
+
+@pytest.mark.parametrize("field", ["key", "title", "text", "runbook", "html"])
+@pytest.mark.parametrize("redact", [None, str.upper])
+def test_half_a_sign_is_kept_as_a_question_mark(path, field, redact):
+    outbox = AlertOutbox(path, {"email": Severity.INFO}, redact)
+    told = replace(alert(), **{field: f"before {HALF} after"})
+
+    assert outbox.notify(told)
+    assert not outbox.notify(told)
+
+    [kept] = outbox.alerts()
+    assert "?" in getattr(kept, field) or (redact and field == "key")
+    assert outbox.knows(told.key)
+    assert outbox.deliveries.counts()["email"]
+
+
+def test_half_a_sign_that_cannot_be_kept_is_said_all_the_same(path, outbox, capsys):
+    in_the_way(path)
+
+    assert outbox.notify(alert(HALF, title=f"Positions {HALF} differ"))
+    assert "Positions ? differ" in capsys.readouterr().err
+
+
+def test_half_a_sign_in_what_a_person_asks_for_finds_nothing(outbox):
+    outbox.notify(alert())
+
+    assert outbox.acknowledge([HALF], "a person") == []
+    assert not outbox.is_kept(HALF)

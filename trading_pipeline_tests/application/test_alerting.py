@@ -224,7 +224,30 @@ def test_no_message_is_begun_once_the_time_of_a_look_is_over(outbox, deliverer, 
     for number in range(4):
         tell(outbox, f"a{number}")
 
-    assert deliverer.deliver([email, webhook]) == [Outcome("email", 3), Outcome("webhook", 0)]
+    # 25 s for both: 12.5 s in which each begins what it can.
+    assert deliverer.deliver([email, webhook]) == [Outcome("email", 2), Outcome("webhook", 2)]
+
+
+def test_a_slow_channel_takes_no_time_of_the_next(outbox, deliverer, email, webhook):
+    email.takes = 100.0
+    for number in range(4):
+        tell(outbox, f"a{number}", Severity.CRITICAL)
+
+    assert deliverer.deliver([email, webhook]) == [Outcome("email", 1), Outcome("webhook", 4)]
+
+
+def test_without_a_channel_nothing_is_delivered(deliverer):
+    assert deliverer.deliver([]) == []
+
+
+def test_after_the_clock_was_put_back_what_failed_is_delivered_all_the_same(outbox, deliverer, email, webhook, clock):
+    email.failures = [Unauthorized("wrong password")]
+    tell(outbox, "a", Severity.CRITICAL)
+    tell(outbox, "b")
+    deliverer.deliver([email, webhook])
+    clock.instant = NOON - timedelta(days=1)
+
+    assert deliverer.deliver([email]) == [Outcome("email", 2)]
 
 
 def test_a_digest_names_each_alert_and_is_as_severe_as_its_worst():
@@ -270,6 +293,14 @@ def test_a_critical_alert_that_nobody_acknowledges_lets_trading_only_reduce_once
     assert escalate(outbox, state, HOUR, NOON + 9 * HOUR) == 0
     assert state.read() == ACTIVE
     assert len(outbox.alerts()) == 2
+
+
+def test_a_clock_that_was_put_back_far_lets_nobody_wait_longer(outbox, state, clock):
+    tell(outbox, "a", Severity.CRITICAL)
+
+    assert escalate(outbox, state, HOUR, NOON - HOUR) == 0, "a wait of twice the time at most"
+    assert escalate(outbox, state, HOUR, NOON - HOUR - timedelta(seconds=1)) == 1
+    assert state.read().mode is TradingMode.REDUCING
 
 
 @pytest.mark.parametrize("severity", [Severity.INFO, Severity.WARNING])

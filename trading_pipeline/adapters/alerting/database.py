@@ -8,6 +8,8 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from filelock import FileLock
+
 # A cancel may be waiting behind the alert.
 BUSY_SECONDS = 2.0
 
@@ -85,6 +87,15 @@ class AlertFile:
             return
         folder = self.path.parent
         folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{self.path.name}.lock", timeout=BUSY_SECONDS):
+            if not self.path.exists():
+                self._create(folder)
+
+    def _create(self, folder: Path) -> None:
+        # What a file that was moved away has left behind would be taken for a part of the new one.
+        for left in (self.path.with_name(f"{self.path.name}{suffix}") for suffix in ("-wal", "-shm")):
+            if left.exists():
+                left.replace(left.with_name(f"{left.name}.orphaned"))
         # Made aside and linked into place: whoever sees the file sees its tables, and one of two makers wins.
         with tempfile.TemporaryDirectory(prefix=".alerts-", dir=folder) as aside:
             made = Path(aside) / self.path.name

@@ -17,6 +17,19 @@ MOST_IN_A_DIGEST = 200
 _ID_DIGITS = 32
 # Rows that are looked at to choose one; what is behind them has its turn later.
 _MOST_ROWS = 1_000
+# Another process may have read the clock that much later and noted it first; beyond it, the clock was put back.
+_CLOCKS_APART = timedelta(minutes=1)
+# What was noted in what is the future now was noted before the clock was put back: nothing follows from it.
+_IS_FREE = "(due_at <= :now OR changed_at > :ahead) AND (leased_until <= :now OR leased_until > :longest_lease)"
+_DUE = f"""
+SELECT key, message, is_digest, is_held, attempts, severity FROM deliveries JOIN alerts USING (key)
+WHERE channel = :channel AND state IN ('pending', 'failed') AND {_IS_FREE}
+ORDER BY severity = 'critical' DESC, alerts.rowid LIMIT {_MOST_ROWS}
+"""  # noqa: S608 - our own words
+_HOLD = f"""
+UPDATE deliveries SET is_held = 1 WHERE channel = :channel AND state = 'pending' AND is_held = 0 AND is_digest = 0
+AND {_IS_FREE} AND key IN (SELECT key FROM alerts WHERE severity <> 'critical')
+"""  # noqa: S608 - our own words
 
 
 class DeliveryState(StrEnum):
@@ -58,12 +71,17 @@ class DeliveryLedger:
         leave in any ``window``; beyond it they are held, and once there is room
         everything that waits goes as one digest. What was tried before keeps
         its message. None where nothing is due.
+
+        Where the clock was put back, nothing waits for what it showed before:
+        neither for an instant noted then, nor for a lease longer than any is,
+        nor for room that was taken then.
         """
+        values = _values(channel, now, window, lease)
         with self._transaction() as connection:
-            room = most - _used(connection, channel, now - window, now)
-            chosen = _chosen(_due(connection, channel, now), has_room=room > 0)
+            room = most - _used(connection, values)
+            chosen = _chosen(connection.execute(_DUE, values).fetchall(), has_room=room > 0)
             if chosen is None:
-                _hold(connection, channel, now)
+                connection.execute(_HOLD, values)
                 return None
             if chosen[0]["is_held"] and len(chosen) > 1 and not chosen[0]["is_digest"]:
                 message = _id(connection, *sorted(row["key"] for row in chosen))
@@ -95,21 +113,24 @@ class DeliveryLedger:
                 (*values, delivery.channel, delivery.message, delivery.lease),
             )
 
-    def put_off(self, channel: str, until: datetime) -> None:
-        """Let nothing more go by ``channel`` before that instant."""
+    def put_off(self, channel: str, now: datetime, until: datetime) -> None:
+        """Let nothing more go by ``channel`` from ``now`` on, before that instant."""
+        values = {"channel": channel, "now": as_text(now), "until": as_text(until), "ahead": _ahead(now)}
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE deliveries SET due_at = ? WHERE channel = ? AND state IN ('pending', 'failed') AND due_at < ?",
-                (as_text(until), channel, as_text(until)),
+                "UPDATE deliveries SET due_at = :until, changed_at = :now WHERE channel = :channel "
+                "AND state IN ('pending', 'failed') AND (due_at < :until OR changed_at > :ahead)",
+                values,
             )
 
     def again(self, now: datetime) -> int:
         """Put whatever was not sent down for now, given up or put off, and return how many alerts these are."""
         with self._transaction() as connection:
             return connection.execute(
-                "UPDATE deliveries SET due_at = ?, state = CASE state WHEN 'given up' THEN 'failed' ELSE state END "
+                "UPDATE deliveries SET due_at = :now, changed_at = :now, "
+                "state = CASE state WHEN 'given up' THEN 'failed' ELSE state END "
                 "WHERE state IN ('pending', 'failed', 'given up')",
-                (as_text(now),),
+                {"now": as_text(now)},
             ).rowcount
 
     def last_sent(self, channel: str) -> datetime | None:
@@ -163,11 +184,11 @@ class DeliveryLedger:
 
 
 def enqueue(connection: sqlite3.Connection, key: str, channels: Collection[str], now: str) -> None:
-    """Put an alert down for its channels, in the transaction that keeps it."""
+    """Put an alert down for its channels, due at once, in the transaction that keeps it."""
     message = _id(connection, key)
     connection.executemany(
-        "INSERT INTO deliveries (key, channel, state, message, due_at, changed_at) VALUES (?, ?, 'pending', ?, ?, ?)",
-        [(key, channel, message, now, now) for channel in sorted(channels)],
+        "INSERT INTO deliveries (key, channel, state, message, due_at, changed_at) VALUES (?, ?, 'pending', ?, '', ?)",
+        [(key, channel, message, now) for channel in sorted(channels)],
     )
 
 
@@ -183,23 +204,29 @@ def _id(connection: sqlite3.Connection, *keys: str) -> str:
     return hashlib.sha256("\n".join([outbox, *keys]).encode()).hexdigest()[:_ID_DIGITS]
 
 
-def _used(connection: sqlite3.Connection, channel: str, since: datetime, now: datetime) -> int:
-    """Count the messages that left since then, and those that others are sending."""
+def _ahead(now: datetime) -> str:
+    return as_text(now + _CLOCKS_APART)
+
+
+def _values(channel: str, now: datetime, window: timedelta, lease: timedelta) -> Mapping[str, str]:
+    return {
+        "channel": channel,
+        "now": as_text(now),
+        "since": as_text(now - window),
+        "ahead": _ahead(now),
+        "longest_lease": _ahead(now + lease),
+    }
+
+
+def _used(connection: sqlite3.Connection, values: Mapping[str, str]) -> int:
+    """Count the messages that left in the window, and those that others are sending."""
     query = (
-        "SELECT COUNT(DISTINCT message) AS n FROM deliveries WHERE channel = ? "
-        "AND ((state IN ('sent', 'digested') AND changed_at > ?) OR leased_until > ?)"
+        "SELECT COUNT(DISTINCT message) AS n FROM deliveries WHERE channel = :channel "
+        "AND ((state IN ('sent', 'digested') AND changed_at > :since AND changed_at <= :ahead) "
+        "OR (leased_until > :now AND leased_until <= :longest_lease))"
     )
-    used: int = connection.execute(query, (channel, as_text(since), as_text(now))).fetchone()["n"]
+    used: int = connection.execute(query, values).fetchone()["n"]
     return used
-
-
-def _due(connection: sqlite3.Connection, channel: str, now: datetime) -> Sequence[sqlite3.Row]:
-    query = (
-        "SELECT key, message, is_digest, is_held, attempts, severity FROM deliveries JOIN alerts USING (key) "
-        "WHERE channel = ? AND state IN ('pending', 'failed') AND due_at <= ? AND leased_until <= ? "
-        "ORDER BY severity = 'critical' DESC, alerts.rowid LIMIT ?"
-    )
-    return connection.execute(query, (channel, as_text(now), as_text(now), _MOST_ROWS)).fetchall()
 
 
 def _chosen(due: Sequence[sqlite3.Row], *, has_room: bool) -> Sequence[sqlite3.Row] | None:
@@ -215,14 +242,6 @@ def _chosen(due: Sequence[sqlite3.Row], *, has_room: bool) -> Sequence[sqlite3.R
     untried = [row for row in due if row["attempts"] == 0]
     held = [row for row in untried if row["is_held"]]
     return [*held, *(row for row in untried if not row["is_held"])][:MOST_IN_A_DIGEST] if held else due[:1]
-
-
-def _hold(connection: sqlite3.Connection, channel: str, now: datetime) -> None:
-    connection.execute(
-        "UPDATE deliveries SET is_held = 1 WHERE channel = ? AND state = 'pending' AND due_at <= ? AND is_held = 0 "
-        "AND leased_until <= ? AND is_digest = 0 AND key IN (SELECT key FROM alerts WHERE severity <> 'critical')",
-        (channel, as_text(now), as_text(now)),
-    )
 
 
 def _leased(connection: sqlite3.Connection, channel: str, message: str, until: str) -> Delivery:

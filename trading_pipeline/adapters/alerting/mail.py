@@ -157,7 +157,7 @@ class _Conversation:
         if server.sock is not None:
             server.sock.settimeout(self._limits.answer)
         if chosen.security is MailSecurity.STARTTLS:
-            server.starttls(context=ssl.create_default_context())
+            _encrypt(server)
         if chosen.username:
             server.login(chosen.username, chosen.password.get_secret_value())
 
@@ -175,7 +175,7 @@ class _Conversation:
         except smtplib.SMTPRecipientsRefused as error:
             raise self._refused(error) from None
         except smtplib.SMTPResponseException as error:
-            raise self._answered(error.smtp_code, error.smtp_error) from None
+            raise self._answered(error) from None
         except (smtplib.SMTPException, OSError, EOFError, UnicodeError) as error:
             raise DependencyUnavailable(f"{self.place}: {type(error).__name__}: {_quoted(str(error))}") from None
 
@@ -185,16 +185,30 @@ class _Conversation:
             return RequestRefused(f"{self.place} refused every recipient: {told}; check the addresses")
         return DependencyUnavailable(f"{self.place} takes no mail now: {told}")
 
-    def _answered(self, code: int, answer: bytes | str) -> PipelineError:
-        told = f"{self.place} answered {_said(code, answer)}"
-        if code in _UNAUTHORIZED:
+    def _answered(self, error: smtplib.SMTPResponseException) -> PipelineError:
+        code, told = error.smtp_code, f"{self.place} answered {_said(error.smtp_code, error.smtp_error)}"
+        if code not in _PERMANENT or isinstance(error, _OF_THE_SERVER):
+            return DependencyUnavailable(told)
+        if code in _UNAUTHORIZED or isinstance(error, smtplib.SMTPAuthenticationError):
             return Unauthorized(f"{told}; check username and password")
-        if code in _PERMANENT:
-            return RequestRefused(f"{told}; check sender, recipients and what the server asks for", str(code))
-        return DependencyUnavailable(told)
+        if isinstance(error, smtplib.SMTPSenderRefused) and code != _TOO_BIG:
+            return Unauthorized(f"{told}; check alerts.email.sender and who may send as that")
+        return RequestRefused(f"{told}; check sender, recipients and what the server asks for", str(code))
 
 
 _READY = 220
+# RFC 1870: a mail's size is announced, and may be refused, with its sender.
+_TOO_BIG = 552
+# Said before the server knows of any mail: the next one would fare no better, and this one is not at fault.
+_OF_THE_SERVER = (smtplib.SMTPConnectError, smtplib.SMTPHeloError)
+
+
+def _encrypt(server: smtplib.SMTP) -> None:
+    try:
+        server.starttls(context=ssl.create_default_context())
+    except smtplib.SMTPResponseException as error:
+        # smtplib does not tell a refusal of STARTTLS from one of a mail.
+        raise smtplib.SMTPConnectError(error.smtp_code, error.smtp_error) from None
 
 
 def ended_within(seconds: float, work: Callable[[], str], cut: Callable[[], None], what: str) -> str:

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -404,3 +405,26 @@ def test_what_a_journal_that_was_moved_away_left_behind_is_no_part_of_the_new_on
     assert journal.claimed("SIM0001", SESSION) is None
     assert journal.claim(make_plan(version=2), clock.now()) == "2026-07-30/2"
     assert killed.with_name(killed.name + ".orphaned").exists()
+
+
+def test_a_detail_that_no_file_takes_is_kept_as_far_as_it_is_text(journal, make_plan, clock):
+    plan = make_plan()
+    journal.claim(plan, clock.now())
+    intent = plan.orders[0].client_order_id
+
+    assert journal.record(intent, IntentState.SUBMITTING, "half a sign: \ud83d", clock.now())
+
+    assert journal.history(plan.plan_id)[-1].detail == "half a sign: ?"
+
+
+def test_a_disk_that_fills_up_within_a_transaction_is_said_to_be_full(journal, path, make_plan, clock):
+    plan = make_plan()
+    journal.claim(plan, clock.now())
+    with closing(sqlite3.connect(path)) as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    file, borrowed = journal._borrowed()
+    borrowed.execute(f"PRAGMA max_page_count = {pages}")
+    journal._idle.append((file, borrowed))
+
+    with pytest.raises(DependencyUnavailable, match="full"):
+        journal.record(plan.orders[0].client_order_id, IntentState.SUBMITTING, "x" * 100_000, clock.now())
