@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine with Python >= 3.11, git and make:
 #   make run    the main job: the last five sessions from bars to fills on the embedded simulator
 #   make test   everything that CI checks
+#                (pictures of Dagster's UI are left in test-artifacts/, where chromium is installed)
 #   make kill-matrix CASES=400 SEED=1    kill the submit loop anywhere, and count what is doubled or lost
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
 	"$$name" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo "$$name" && break; done)
@@ -41,7 +42,7 @@ lock: $(READY)
 		--no-emit-find-links --python-version 3.11 --group dev --upgrade pyproject.toml -o requirements.lock -q
 
 clean:
-	rm -rf $(VENV) .trading_pipeline .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .trading_pipeline .coverage* test-artifacts .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, with its venv module; none was found"; exit 1; }

@@ -34,7 +34,9 @@ SECONDS_TO_START = 30
 def dashboard(
     port: Annotated[
         int | None,
-        typer.Option(help="Port on this machine, 0 for any; reports.live_port of the settings without it.", max=65535),
+        typer.Option(
+            help="Port on this machine, 0 for any; reports.live_port of the settings without it.", min=0, max=65535
+        ),
     ] = None,
     bars: BarsFile = None,
     settings_file: SettingsFile = None,
@@ -148,7 +150,7 @@ class _Pages:
         try:
             inner = self._desk.fragment()
         except PipelineError as error:
-            inner = _failure(error)
+            inner = _failure(self._hidden(str(error)))
         shown = page.page(inner, chosen.mode.value, chosen.reports.live_refresh_seconds, nonce)
         return _html(shown, f"'nonce-{nonce}'")
 
@@ -183,10 +185,10 @@ def _day(name: str) -> date | None:
         return None
 
 
-def _failure(error: PipelineError) -> str:
+def _failure(trouble: str) -> str:
     from html import escape
 
-    return f"<h1>Trading now</h1><p>Nothing can be shown: {escape(str(error))}</p>"
+    return f"<h1>Trading now</h1><p>Nothing can be shown: {escape(trouble)}</p>"
 
 
 def _html(text: str, scripts: str = "'none'") -> "Response":

@@ -153,7 +153,9 @@ def order(
 
 
 def allocation(
-    session: Annotated[str, typer.Argument(help="The session that was decided, YYYY-MM-DD.")],
+    session: Annotated[
+        str, typer.Argument(help="The session that was decided, YYYY-MM-DD; none lists the newest.")
+    ] = "",
     symbol: Annotated[str, typer.Argument(help="One symbol's weight alone.")] = "",
     as_json: AsJson = False,  # noqa: FBT002 - typer makes a flag of it
     html: Html = None,
@@ -164,7 +166,11 @@ def allocation(
     """Show where the weights of a session come from: what each strategy contributed, and why."""
     from trading_pipeline.cli.explain import session_of
 
-    decided_on, archive = session_of(session), _archive(settings_file, home)
+    archive = _archive(settings_file, home)
+    if not session:
+        _list(archive, "allocation", ["session", "strategy", "symbol", "weight", "status"])
+        return
+    decided_on = session_of(session)
     step, chain = archive.explainer.allocation(decided_on, symbol.upper())
     _answer(archive, step, chain, Shape(as_json, html, replay))
 

@@ -116,10 +116,10 @@ class TickWatch:
                     yield name, newest[0]
 
     def sensor_fails(self, name: str, tick: InstigatorTick) -> Alert:
-        """Return what is to be told of a sensor whose newest look raised; its key is that of the failure's day."""
+        """Return what is to be told of a sensor whose newest look raised; its key is that of the look."""
         when = datetime.fromtimestamp(tick.timestamp, UTC)
         return Alert(
-            key=f"sensor_fails:{name}:{when:%Y-%m-%d}",
+            key=f"sensor_fails:{name}:{when:%Y-%m-%dT%H:%M:%S}",
             severity=Severity.WARNING,
             title=f"Sensor fails: {name}",
             text=f"The look of {name} at {when:%Y-%m-%d %H:%M} UTC raised: {_reason(tick)}. It is repeated.",

@@ -141,7 +141,8 @@ def page(tmp_path_factory):
 @pytest.fixture(scope="module")
 def day(page, started, tmp_path_factory):
     folder = tmp_path_factory.mktemp("day")
-    pictures = Path(os.environ.get("TEST_ARTIFACTS") or folder / "pictures")
+    # To be looked at by people after the tests: what a browser showed.
+    pictures = Path(os.environ.get("TEST_ARTIFACTS", "test-artifacts"))
     pictures.mkdir(parents=True, exist_ok=True)
     with mail_server() as mail, hook_server() as hook:
         settings = folder / "settings.yml"

@@ -340,6 +340,12 @@ class TestCommands:
         assert said.exit_code == 0, said.output
         assert fills[-1][column] in said.stdout
 
+    def test_without_a_session_the_newest_allocations_are_listed(self, traded, elsewhere):
+        said = run(traded, "allocation")
+
+        assert said.exit_code == 0, said.output
+        assert str(DECIDED_ON) in said.stdout
+
     def test_what_is_not_there_is_answered_with_what_is(self, archive, fills, elsewhere):
         newest = max(fills, key=lambda each: each["filled_at"])["execution_id"]
         with pytest.raises(InvalidInput, match=f"no fill has the id 'nobody'; the newest are {newest}.*--home"):

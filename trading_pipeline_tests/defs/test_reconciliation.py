@@ -272,7 +272,7 @@ def test_an_order_by_hand_is_met_before_the_next_plan_and_only_sales_pass(fresh_
 
     assert decided.success
     assert line.world.trading_state.read().mode is TradingMode.REDUCING
-    [alert] = line.world.notifier.alerts()
+    [alert] = [told for told in line.world.notifier.alerts() if told.key.startswith("reconciliation:")]
     assert alert.key.startswith(f"reconciliation:{second}:before planning:")
     assert "external by-hand" in alert.text
     bought = line.rows("approved_orders", second).query("side == 'buy'")

@@ -155,7 +155,9 @@ class SqliteJournal:
             AlreadyEnded: the intent has ended in another state.
             DataError: the intent was never claimed.
         """
-        line = _Line(client_order_id, state, detail, at, attempt or Attempt(client_order_id))
+        # Half of a pair of signs, as JSON can spell it, is no text that a file takes: others share the commit.
+        text = detail.encode("utf-8", "replace").decode()
+        line = _Line(client_order_id, state, text, at, attempt or Attempt(client_order_id))
         return self._commits.written(line, self._write)
 
     def _write(self, lines: Sequence[_Line]) -> Sequence[bool | PipelineError]:
@@ -194,7 +196,9 @@ class SqliteJournal:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                # On a full disk SQLite has rolled back by itself; its own word is the one that counts.
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 

@@ -1,5 +1,6 @@
 """Group fills: the report on a session, as one page and as a mail."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -51,12 +52,14 @@ def daily_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]
     now = world.clock.now()
     facts = gathered(world.tables, session, report_context(world, session, now, world.trading_state.read()))
     shown = shown_document(world, facts)
-    path = write_page(report_path(world.home.folder, facts.execution_session), rendered(shown))
+    page = rendered(shown)
+    path = write_page(report_path(world.home.folder, facts.execution_session), page)
     if world.settings.reports.email and facts.is_placed and not is_backfill(context):
         mail = render_session(shown, str(path))
         key = f"{REPORT_KEY}{facts.execution_session}"
         world.notifier.notify(Alert(key, Severity.INFO, mail.subject, mail.text, now, html=mail.html))
-    return dg.MaterializeResult(metadata=_told(world, facts, shown, str(path)))
+    version = hashlib.sha256(page.encode()).hexdigest()[:16]
+    return dg.MaterializeResult(metadata=_told(world, facts, shown, str(path)), data_version=dg.DataVersion(version))
 
 
 def rendered(shown: Document) -> str:
@@ -153,7 +156,7 @@ def _audit_head(world: TradingWorld) -> str:
         head = world.audit.log.head()
     except (DataError, PermanentError, DependencyUnavailable) as error:
         return f"cannot be read ({error})"
-    return f"record {head.sequence}, {head.hash}" if head.count else ""
+    return head.anchor if head.count else ""
 
 
 def _told(world: TradingWorld, facts: SessionFacts, shown: Document, path: str) -> Mapping[str, Any]:
