@@ -8,11 +8,23 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 # A first example pays for imports, and the machine may be busy: slowness is not a failure here.
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("full", settings.get_profile("default"), max_examples=1000)
-settings.load_profile("full" if os.environ.get("FULL") else "default")
+FULL = bool(os.environ.get("FULL"))
+settings.load_profile("full" if FULL else "default")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+def pytest_collection_modifyitems(items):
+    """Leave cases marked `full` to `make test-full`; of each matrix a sample always runs."""
+    if FULL:
+        return
+    for item in items:
+        if item.get_closest_marker("full"):
+            item.add_marker(
+                pytest.mark.skip(reason="a sample of this matrix runs: FULL=1, or make test-full, runs it whole")
+            )
 
 
 @pytest.fixture(autouse=True)

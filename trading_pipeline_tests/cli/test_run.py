@@ -132,9 +132,15 @@ def test_two_runs_at_once_end_with_one_set_of_orders(started, tmp_path):
 @pytest.mark.parametrize(
     "moment",
     [
-        pytest.param(lambda home: any(home.glob("simulated-*/objects/plans/*/*/*.json")), id="the plan is stored"),
+        pytest.param(
+            lambda home: any(home.glob("simulated-*/objects/plans/*/*/*.json")),
+            id="the plan is stored",
+            marks=pytest.mark.full,
+        ),
         pytest.param(lambda home: bool(journalled(home, "submitting")), id="the first order leaves"),
-        pytest.param(lambda home: bool(journalled(home, "filled")), id="the first order is filled"),
+        pytest.param(
+            lambda home: bool(journalled(home, "filled")), id="the first order is filled", marks=pytest.mark.full
+        ),
     ],
 )
 def test_a_run_that_is_killed_is_finished_by_the_next(started, done, tmp_path, moment):

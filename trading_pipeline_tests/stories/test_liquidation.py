@@ -49,8 +49,8 @@ def stage():
     ("nth", "action"),
     [
         (2, "accept_then_hang"),
-        pytest.param(1, "hang", marks=pytest.mark.slow),
-        pytest.param(4, "accept_then_hang", marks=pytest.mark.slow),
+        pytest.param(1, "hang", marks=pytest.mark.full),
+        pytest.param(4, "accept_then_hang", marks=pytest.mark.full),
     ],
 )
 def test_killed_while_an_order_is_on_its_way_and_begun_again_it_sends_one_set_of_orders(stage, tmp_path, nth, action):
