@@ -210,6 +210,6 @@ def test_a_feed_that_breaks_stops_the_day_and_a_feed_that_is_mended_lets_it_go_o
 
     assert day.market.state()["orders"]
     looked_at(page, day, "/runs", "4-runs", "place_orders", "decide")
-    looked_at(page, day, "/assets/fills?view=overview", "5-fills", "What was really bought and sold")
+    looked_at(page, day, "/assets/fills?view=overview", "5-fills", "Places the session's approved orders")
     assert day.told(failed) == (1, 1)
     assert day.told(f"Check passes again: {CHECK}") == (1, 1)

@@ -118,6 +118,7 @@ def computed(asset, world, session=SESSION, **inputs):
         resources=SimpleNamespace(world=world),
         partition_key=str(session),
         asset_key=asset.key,
+        assets_def=asset,
         set_data_version=lambda key, version: None,
         log=logging.getLogger("quiet"),
     )
