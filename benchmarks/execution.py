@@ -58,10 +58,11 @@ DEADLINE = 300
 @contextmanager
 def simulator(folder: Path, rate_limit: int, count: int = ORDERS) -> Iterator[tuple]:
     """Start a simulator of an account for ``count`` orders, and yield the pipeline's world and the control."""
+    from trading_pipeline.adapters.logs import configure_logging
     from trading_pipeline.adapters.storage.home import home_of
     from trading_pipeline.defs.resources import TradingWorld
     from trading_pipeline.domain.sessions import open_of
-    from trading_pipeline.settings import Settings
+    from trading_pipeline.settings import LogFormat, LogLevel, Settings
     from trading_pipeline.simulator.control import find_simulator
 
     bars, held = bars_file(folder, count), float(f"{0.5 / count:g}")
@@ -77,7 +78,10 @@ def simulator(folder: Path, rate_limit: int, count: int = ORDERS) -> Iterator[tu
         running = find_simulator(home.simulator)
         world = TradingWorld(settings, home)
         running.control.set_clock(open_of(EXECUTION_SESSION) + world.rules.opens_after)
-        yield world, running
+        with (folder / "pipeline.log").open("w") as stream:
+            # As the pipeline logs where nobody watches: JSON, every order's lines among them.
+            configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
+            yield world, running
     finally:
         process.terminate()
         process.wait(30)

@@ -7,7 +7,6 @@ returns, and any number of processes on one machine may share the file.
 import os
 import sqlite3
 import tempfile
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -114,8 +113,7 @@ class SqliteJournal:
         self._path = path
         self._machine_time = machine_time or WallClock().now
         self._idle: list[tuple[int, sqlite3.Connection]] = []
-        self._writing = threading.Lock()
-        self._commits = SharedCommits[_Line](self._writing)
+        self._commits = SharedCommits[_Line]()
         weakref.finalize(self, _close_all, self._idle)
 
     def claim(self, plan: Plan, at: datetime) -> str:
@@ -185,7 +183,7 @@ class SqliteJournal:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         # SQLite lets those who find the file locked sleep, ever longer; the threads of one process need not.
-        with self._writing, self._begun() as connection:
+        with self._commits.turn(), self._begun() as connection:
             yield connection
 
     @contextmanager

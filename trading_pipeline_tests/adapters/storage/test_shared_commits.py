@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from trading_pipeline.adapters.storage import shared_commits
 from trading_pipeline.adapters.storage.shared_commits import SharedCommits
 from trading_pipeline.domain.errors import DataError, DependencyUnavailable
 
@@ -29,8 +30,7 @@ class Disk:
 
 def crowded(disk, others):
     """Let one line be on its way while ``others`` come, and return what became of all."""
-    turn = threading.Lock()
-    commits = SharedCommits(turn)
+    commits = SharedCommits()
     with ThreadPoolExecutor(THREADS) as threads:
         first = threads.submit(commits.written, 0, disk.write)
         assert disk.begun.wait(60)
@@ -90,10 +90,46 @@ def test_lines_whose_writer_was_interrupted_are_written_by_those_who_wait():
 
 def test_alone_a_line_is_written_at_once():
     goes = []
-    commits = SharedCommits(threading.Lock())
+    commits = SharedCommits()
 
     assert commits.written("line", lambda lines: [goes.append(lines) is None])
     with pytest.raises(DataError, match="no"):
         commits.written("line", lambda lines: [DataError("no")])
 
     assert goes == [["line"]]
+
+
+def test_whoever_waits_while_the_turn_is_taken_is_woken_when_it_ends(monkeypatch):
+    monkeypatch.setattr(shared_commits, "LONGEST_SLEEP", 60)
+    commits, goes = SharedCommits(), []
+
+    def write(lines):
+        goes.append(lines)
+        return [True] * len(lines)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        with commits.turn():
+            waiting = [threads.submit(commits.written, line, write) for line in range(THREADS)]
+            while len(commits._queue) < THREADS:
+                threading.Event().wait(0.001)
+            assert goes == []
+        assert [done.result(30) for done in waiting] == [True] * THREADS
+
+    assert sorted(line for go in goes for line in go) == list(range(THREADS))
+
+
+def test_under_a_crowd_every_line_is_written_once(monkeypatch):
+    monkeypatch.setattr(shared_commits, "LONGEST_SLEEP", 60)
+    commits, written, lock = SharedCommits(), [], threading.Lock()
+
+    def write(lines):
+        assert lock.acquire(blocking=False), "two wrote at once"
+        written.extend(lines)
+        lock.release()
+        return [True] * len(lines)
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        done = [threads.submit(commits.written, line, write) for line in range(2000)]
+        assert all(one.result(60) for one in done)
+
+    assert sorted(written) == list(range(2000))
