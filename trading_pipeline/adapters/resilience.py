@@ -6,7 +6,6 @@ whether at all. Reads are repeated; orders and cancellations never are, since
 only the submit loop may decide that one is sent again.
 """
 
-import math
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -195,9 +194,6 @@ class Health:
     quota: QuotaHealth | None
 
 
-SECONDS_BETWEEN_LEVELS = 1.0
-
-
 class ResiliencePolicy:
     """How one dependency is called; shared by all threads that call it."""
 
@@ -217,13 +213,12 @@ class ResiliencePolicy:
             clock: measures, and waits.
             quota: what limits the calls of all kinds together; none where nothing does.
             metrics: receives counters ``dependency_calls``, ``dependency_failures`` and ``dependency_retries``, and
-                gauges ``rate_limit_remaining`` (once a second) and, where it changes, ``breaker_open`` (1 or 0).
+                gauges ``rate_limit_remaining`` and, where it changes, ``breaker_open`` (1 or 0).
         """
         self._dependency = dependency
         self._clock = clock
         self._quota = quota
         self._metrics = metrics
-        self._shown_next = -math.inf
         self._guards = {verb: _Guard(dependency, verb, chosen, clock, metrics) for verb, chosen in rules.items()}
 
     def call(self, verb: Verb, what: str, operation: Callable[[TimeLimits], T]) -> T:
@@ -275,15 +270,9 @@ class ResiliencePolicy:
         waited = self._clock.elapsed() - began
         with self._quota.request(guard.verb.urgency, guard.rules.longest_quota_wait - waited):
             yield
-        self._show_remaining(self._quota)
-
-    def _show_remaining(self, quota: RequestQuota) -> None:
-        """Record what is left of the quota, once in a while: eight senders would write more of it than of orders."""
-        now, remaining = self._clock.elapsed(), quota.health().remaining
-        if self._metrics is None or remaining is None or now < self._shown_next:
-            return
-        self._shown_next = now + SECONDS_BETWEEN_LEVELS
-        self._metrics.gauge("rate_limit_remaining", remaining, dependency=self._dependency)
+        remaining = self._quota.health().remaining
+        if self._metrics is not None and remaining is not None:
+            self._metrics.gauge("rate_limit_remaining", remaining, dependency=self._dependency)
 
 
 class _Guard:

@@ -7,10 +7,10 @@ returns, and any number of processes on one machine may share the file.
 import os
 import sqlite3
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,6 @@ from pathlib import Path
 from filelock import FileLock
 
 from trading_pipeline.adapters.clocks import WallClock
-from trading_pipeline.adapters.storage.shared_commits import SharedCommits
 from trading_pipeline.domain.errors import AlreadyEnded, DataError, DependencyUnavailable, InvalidInput, PipelineError
 from trading_pipeline.domain.orders import OrderIntent, Plan
 from trading_pipeline.ports import Attempt, IntentState, JournalEntry
@@ -87,15 +86,6 @@ _A_PERSON_MUST_ACT = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR})
 
 
-@dataclass(frozen=True)
-class _Line:
-    client_order_id: str
-    state: IntentState
-    detail: str
-    at: datetime
-    attempt: Attempt
-
-
 class SqliteJournal:
     """The journal in one SQLite file; no two calls share a connection at once, so threads may share the object.
 
@@ -113,7 +103,7 @@ class SqliteJournal:
         self._path = path
         self._machine_time = machine_time or WallClock().now
         self._idle: list[tuple[int, sqlite3.Connection]] = []
-        self._commits = SharedCommits[_Line]()
+        self._writing = threading.Lock()
         weakref.finalize(self, _close_all, self._idle)
 
     def claim(self, plan: Plan, at: datetime) -> str:
@@ -153,14 +143,21 @@ class SqliteJournal:
             AlreadyEnded: the intent has ended in another state.
             DataError: the intent was never claimed.
         """
-        # Half of a pair of signs, as JSON can spell it, is no text that a file takes: others share the commit.
-        text = detail.encode("utf-8", "replace").decode()
-        line = _Line(client_order_id, state, text, at, attempt or Attempt(client_order_id))
-        return self._commits.written(line, self._write)
-
-    def _write(self, lines: Sequence[_Line]) -> Sequence[bool | PipelineError]:
-        with self._begun() as connection:
-            return [_recorded(connection, line, self._machine_time()) for line in lines]
+        told = attempt or Attempt(client_order_id)
+        with self._transaction() as connection:
+            number, before = _latest(connection, client_order_id)
+            if told.expecting is not None and told.expecting.number != number:
+                return False
+            if before.is_terminal and state is not before and not _turned_up(before, state):
+                raise AlreadyEnded(
+                    f"intent {client_order_id} ended {before.value}, it cannot become {state.value}: "
+                    "compare the journal with the broker's order"
+                )
+            written, mid = _text(self._machine_time()), None if told.mid is None else str(told.mid)
+            # Half of a pair of signs, as JSON can spell it, is no text that a file takes.
+            kept = detail.encode("utf-8", "replace").decode()
+            _append(connection, (client_order_id, state.value, kept, _text(at), told.order_id, written, mid))
+            return True
 
     def entries(self, plan_id: str) -> Sequence[JournalEntry]:
         """Return the latest entry of each intent of a plan, in the plan's order."""
@@ -183,12 +180,7 @@ class SqliteJournal:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         # SQLite lets those who find the file locked sleep, ever longer; the threads of one process need not.
-        with self._commits.turn(), self._begun() as connection:
-            yield connection
-
-    @contextmanager
-    def _begun(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
+        with self._writing, self._connection() as connection:
             # IMMEDIATE takes the write lock before the first read: what was read still holds at the commit.
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -337,26 +329,6 @@ def _latest(connection: sqlite3.Connection, client_order_id: str) -> tuple[int, 
     if row is None:
         raise DataError(f"intent {client_order_id} is not in the journal: claim its plan before recording anything")
     return int(row[0]), IntentState(row[1])
-
-
-def _recorded(connection: sqlite3.Connection, line: _Line, written_at: datetime) -> bool | PipelineError:
-    """Append a line and tell that, or why it was not; a line that is refused leaves nothing behind."""
-    try:
-        number, before = _latest(connection, line.client_order_id)
-    except DataError as unknown:
-        return unknown
-    attempt, state = line.attempt, line.state
-    if attempt.expecting is not None and attempt.expecting.number != number:
-        return False
-    if before.is_terminal and state is not before and not _turned_up(before, state):
-        return AlreadyEnded(
-            f"intent {line.client_order_id} ended {before.value}, it cannot become {state.value}: "
-            "compare the journal with the broker's order"
-        )
-    mid = None if attempt.mid is None else str(attempt.mid)
-    values = (state.value, line.detail, _text(line.at), attempt.order_id, _text(written_at), mid)
-    _append(connection, (line.client_order_id, *values))
-    return True
 
 
 def _turned_up(before: IntentState, state: IntentState) -> bool:

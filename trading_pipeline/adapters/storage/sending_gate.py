@@ -87,7 +87,8 @@ class FileGate:
 
     def _locked(self, kind: int, seconds: float) -> int | None:
         """Open the file, lock it within ``seconds`` and return its descriptor; None where that was not possible."""
-        descriptor = self._opened()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             is_locked = self._obtained(descriptor, kind, seconds)
         except BaseException:
@@ -97,14 +98,6 @@ class FileGate:
             return descriptor
         os.close(descriptor)
         return None
-
-    def _opened(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        try:
-            return os.open(self._path, flags, 0o600)
-        except FileNotFoundError:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(self._path, flags, 0o600)
 
     def _obtained(self, descriptor: int, kind: int, seconds: float) -> bool:
         # Not left to the system to wait: nobody who does could be asked to end.
