@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,6 +12,7 @@ from trading_pipeline.application.records import Chain, Records
 from trading_pipeline.application.replay import Replayed, Verdict, compared
 from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS
 from trading_pipeline.application.sized_allocation import first_session, sized_allocation
+from trading_pipeline.application.symbol_facts import closes, instruments_of, tradability_of
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import PipelineError
 from trading_pipeline.domain.freshness import reasons_against
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from trading_pipeline.domain.allocation import Allocation
-    from trading_pipeline.domain.instruments import Instrument
     from trading_pipeline.domain.portfolio import Portfolio
     from trading_pipeline.domain.risk.state import RiskState
 
@@ -71,7 +70,7 @@ def replayed_orders(
     session = chain.session
     held = planning.portfolio_from_frame(records.rows("portfolio_snapshot", session, session, version))
     catalog = records.rows("asset_catalog", session, session, chain.version("asset_catalog"))
-    desk = _Desk(records, plan, held, target, bars, _tradability(catalog), settings)
+    desk = _Desk(records, plan, held, target, bars, tradability_of(catalog), settings)
     try:
         now = desk.orders()
     except PipelineError as error:
@@ -102,8 +101,8 @@ class _Desk:
         return planning.plan_orders(
             sized.allocation,
             self.held,
-            _closes(self._since(session)),
-            sized.tradable(self._instruments()),
+            closes(self._since(session)),
+            sized.tradable(instruments_of(self.assets, self.settings.known_instruments())),
             account=self.held.account_number,
             plan_id=self.plan.plan_id,
             collar=chosen.collar,
@@ -132,26 +131,6 @@ class _Desk:
 
     def _since(self, first: "date") -> pd.DataFrame:
         return self.bars[self.bars["session"] >= first]
-
-    def _instruments(self) -> "dict[str, Instrument]":
-        known = self.settings.known_instruments()
-        return {
-            symbol: replace(known[symbol], fractionable=asset.fractionable)
-            for symbol, asset in self.assets.items()
-            if symbol in known
-        }
-
-
-def _closes(bars: pd.DataFrame) -> dict[str, Decimal]:
-    known = bars.dropna(subset=["close"])
-    return {symbol: Decimal(repr(float(close))) for symbol, close in zip(known["symbol"], known["close"], strict=True)}
-
-
-def _tradability(catalog: pd.DataFrame) -> Mapping[str, Asset]:
-    return {
-        row["symbol"]: Asset(row["symbol"], row["name"], row["exchange"], row["tradable"], row["fractionable"])
-        for row in catalog.to_dict("records")
-    }
 
 
 def _different_orders(then: Iterable[OrderIntent], now: Iterable[OrderIntent]) -> Iterator[str]:

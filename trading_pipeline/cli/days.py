@@ -175,7 +175,7 @@ class SimulatedDays(Days):
 
     def _closing_equity(self, session: date) -> float:
         # At the closes of the bars, as the next decision will value it: the broker rounds its prices to the tick.
-        from trading_pipeline.defs.assets.orders import closes
+        from trading_pipeline.application.symbol_facts import closes
 
         portfolio = self._graph.world.portfolio()
         bars = self._graph.world.market_data.daily_bars(sorted(portfolio.positions), session, session)

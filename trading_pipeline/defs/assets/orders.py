@@ -15,6 +15,7 @@ from trading_pipeline.application import planning, plans, risk_inputs
 from trading_pipeline.application.decision import newest
 from trading_pipeline.application.reconciliation import fills_from_frame
 from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS
+from trading_pipeline.application.symbol_facts import closes, instruments_of, tradability_of
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.reconciliation import before_planning
 from trading_pipeline.defs.assets.table_asset import table_asset
@@ -29,13 +30,12 @@ from trading_pipeline.domain import allocation as allocations
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import DataError, InvalidInput
 from trading_pipeline.domain.freshness import reasons_against
-from trading_pipeline.domain.instruments import Instrument
 from trading_pipeline.domain.orders import OrderIntent, Plan
 from trading_pipeline.domain.portfolio import Portfolio
 from trading_pipeline.domain.risk.decisions import BreachCode
 from trading_pipeline.domain.risk.engine import decide
 from trading_pipeline.domain.risk.state import RiskState
-from trading_pipeline.ports import Alert, Asset, Severity
+from trading_pipeline.ports import Alert, Severity
 
 if TYPE_CHECKING:
     from datetime import date
@@ -54,29 +54,6 @@ def behind_a_plan(strategies: Iterable[str]) -> tuple[str, ...]:
 def is_backfill(context: dg.AssetExecutionContext) -> bool:
     """Tell whether the run belongs to a backfill."""
     return BACKFILL_TAG in context.run.tags
-
-
-def closes(bars: pd.DataFrame) -> dict[str, Decimal]:
-    """Return the close of each symbol, in dollars a share."""
-    known = bars.dropna(subset=["close"])
-    return {symbol: Decimal(repr(float(close))) for symbol, close in zip(known["symbol"], known["close"], strict=True)}
-
-
-def instruments_of(catalog: pd.DataFrame, known: Mapping[str, Instrument]) -> dict[str, Instrument]:
-    """Return what each symbol is, with the broker's word on fractions applied to what is ``known``."""
-    return {
-        symbol: replace(known[symbol], fractionable=asset.fractionable)
-        for symbol, asset in tradability_of(catalog).items()
-        if symbol in known
-    }
-
-
-def tradability_of(catalog: pd.DataFrame) -> dict[str, Asset]:
-    """Return the broker's word on each symbol."""
-    return {
-        row["symbol"]: Asset(row["symbol"], row["name"], row["exchange"], row["tradable"], row["fractionable"])
-        for row in catalog.to_dict("records")
-    }
 
 
 @table_asset("portfolio_snapshot", GROUP, "alpaca")
@@ -129,7 +106,9 @@ def model_portfolio_of(world: TradingWorld, session: "date", bars: pd.DataFrame,
     day_before = sessions.previous_session(session)
     target = newest(world.tables.read("allocation", day_before, day_before))
     equity, as_of = world.settings.orders.model_equity, sessions.close_of(session)
-    return plans.model_portfolio(target, closes(bars), instruments_of(catalog, world.instruments), equity, as_of)
+    return plans.model_portfolio(
+        target, closes(bars), instruments_of(tradability_of(catalog), world.instruments), equity, as_of
+    )
 
 
 @table_asset("order_plan", GROUP)
@@ -150,7 +129,7 @@ def order_plan(
         sized.allocation,
         portfolio,
         closes(bars),
-        sized.tradable(instruments_of(asset_catalog, world.instruments)),
+        sized.tradable(instruments_of(tradability_of(asset_catalog), world.instruments)),
         account=portfolio.account_number,
         plan_id=number.plan_id,
         collar=chosen.collar,

@@ -12,8 +12,8 @@ from trading_pipeline.adapters.storage.risk_watch import StoredRiskWatch
 from trading_pipeline.application import planning, risk_inputs
 from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS
 from trading_pipeline.application.risk_report import codes_counted, counted_frame, report_frame
+from trading_pipeline.application.symbol_facts import tradability_of
 from trading_pipeline.defs import metadata
-from trading_pipeline.defs.assets.orders import tradability_of
 from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.io_manager import SESSIONS
 from trading_pipeline.defs.partitions import session_of
