@@ -1,14 +1,12 @@
 """The file of the alerts: its tables, and how one of an earlier version becomes one of this."""
 
-import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock
+from trading_pipeline.adapters.storage.sqlite_files import create_once
 
 # A cancel may be waiting behind the alert.
 BUSY_SECONDS = 2.0
@@ -77,34 +75,10 @@ class AlertFile:
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
         """Open the file for the block."""
-        self._create_once()
+        create_once(self.path, connected, _make, BUSY_SECONDS)
         with closing(connected(self.path)) as connection:
             _upgrade(connection)
             yield connection
-
-    def _create_once(self) -> None:
-        if self.path.exists():
-            return
-        folder = self.path.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{self.path.name}.lock", timeout=BUSY_SECONDS):
-            if not self.path.exists():
-                self._create(folder)
-
-    def _create(self, folder: Path) -> None:
-        # What a file that was moved away has left behind would be taken for a part of the new one.
-        for left in (self.path.with_name(f"{self.path.name}{suffix}") for suffix in ("-wal", "-shm")):
-            if left.exists():
-                left.replace(left.with_name(f"{left.name}.orphaned"))
-        # Made aside and linked into place: whoever sees the file sees its tables, and one of two makers wins.
-        with tempfile.TemporaryDirectory(prefix=".alerts-", dir=folder) as aside:
-            made = Path(aside) / self.path.name
-            with closing(connected(made)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute(_FIRST_TABLE)
-                _upgrade(connection)
-            with suppress(FileExistsError):
-                os.link(made, self.path)
 
 
 def connected(path: Path) -> sqlite3.Connection:
@@ -117,6 +91,11 @@ def connected(path: Path) -> sqlite3.Connection:
         raise
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    connection.execute(_FIRST_TABLE)
+    _upgrade(connection)
 
 
 @contextmanager

@@ -4,20 +4,17 @@ SQLite in WAL mode with full synchronisation: a row is on the disk when a call
 returns, and any number of processes on one machine may share the file.
 """
 
-import os
 import sqlite3
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from filelock import FileLock
-
 from trading_pipeline.adapters.clocks import WallClock
+from trading_pipeline.adapters.storage.sqlite_files import create_once
 from trading_pipeline.domain.errors import AlreadyEnded, DataError, DependencyUnavailable, InvalidInput, PipelineError
 from trading_pipeline.domain.orders import OrderIntent, Plan
 from trading_pipeline.ports import Attempt, IntentState, JournalEntry
@@ -195,7 +192,7 @@ class SqliteJournal:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with self._classified():
-            self._create_once()
+            create_once(self._path, _connected, _make, wait=-1)
             file, connection = self._borrowed()
             try:
                 yield connection
@@ -217,30 +214,6 @@ class SqliteJournal:
             connection.close()
         return file, _connected(self._path)
 
-    def _create_once(self) -> None:
-        if self._path.exists():
-            return
-        folder = self._path.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{self._path.name}.lock"):
-            if not self._path.exists():
-                self._create(folder)
-
-    def _create(self, folder: Path) -> None:
-        # What a journal that was moved away has left behind would be taken for a part of the new one.
-        for left in (self._path.with_name(f"{self._path.name}{suffix}") for suffix in ("-wal", "-shm")):
-            if left.exists():
-                left.replace(left.with_name(f"{left.name}.orphaned"))
-        # Made aside and linked into place: whoever sees the file sees all of its tables, and one of two makers wins.
-        with tempfile.TemporaryDirectory(prefix=".journal-", dir=folder) as aside:
-            made = Path(aside) / self._path.name
-            with closing(_connected(made)) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.executescript(_TABLES)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            with suppress(FileExistsError):
-                os.link(made, self._path)
-
     @contextmanager
     def _classified(self) -> Iterator[None]:
         try:
@@ -256,6 +229,11 @@ class SqliteJournal:
 def _close_all(idle: list[tuple[int, sqlite3.Connection]]) -> None:
     while idle:
         idle.pop()[1].close()
+
+
+def _make(connection: sqlite3.Connection) -> None:
+    connection.executescript(_TABLES)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _connected(path: Path) -> sqlite3.Connection:
