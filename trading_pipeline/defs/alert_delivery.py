@@ -11,6 +11,7 @@ from trading_pipeline.adapters.alerting.channels import channels, in_use
 from trading_pipeline.adapters.alerting.ledger import DeliveryState
 from trading_pipeline.application.alerting import Deliverer, DeliveryRules, Outcome, escalate
 from trading_pipeline.defs.halt_alerts import tell_of_halts
+from trading_pipeline.defs.looking import looking_sensor
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain.errors import PipelineError
 from trading_pipeline.ports import Alert
@@ -130,22 +131,13 @@ def rules_of(chosen: AlertSettings) -> DeliveryRules:
 
 def alert_delivery(interval_seconds: int) -> dg.SensorDefinition:
     """Return the sensor that delivers every ``interval_seconds`` what is pending."""
-
-    @dg.sensor(
-        name=NAME,
-        description=(
+    return looking_sensor(
+        NAME,
+        (
             "Carries alerts to people: each pending one by mail, webhook or console as the settings say, repeated "
             "until it is accepted, collected into a digest where too many come. Lets trading only reduce where a "
             "critical alert was not acknowledged in time. Launches nothing."
         ),
-        required_resource_keys={"world"},
-        minimum_interval_seconds=interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        interval_seconds,
+        looked,
     )
-    def look(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        try:
-            return dg.SkipReason(looked(context.resources.world))
-        except PipelineError as error:
-            return dg.SkipReason(f"{type(error).__name__}: {error}")
-
-    return look

@@ -16,6 +16,7 @@ from trading_pipeline.adapters.health_records import StoredHeartbeat
 from trading_pipeline.adapters.storage.objects import FileObjects
 from trading_pipeline.adapters.storage.tables import DeltaTables
 from trading_pipeline.application.health import Heartbeat
+from trading_pipeline.defs.looking import looking_sensor
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import PipelineError
@@ -105,26 +106,21 @@ def _measure(world: TradingWorld, found: Heartbeat) -> None:
         world.metrics.gauge("bars_sessions_behind", found.sessions_behind)
 
 
+def _looked(world: TradingWorld) -> str:
+    found = beat(world)
+    unknown = f"; not known: {len(found.faults)}" if found.faults else ""
+    return f"trading is {found.trading}, bars up to {found.bars_session}{unknown}"
+
+
 def heartbeat(interval_seconds: int) -> dg.SensorDefinition:
     """Return the sensor that says every ``interval_seconds`` that the pipeline lives."""
-
-    @dg.sensor(
-        name=NAME,
-        description=(
+    return looking_sensor(
+        NAME,
+        (
             "Writes health/heartbeat.json among the objects of the home: when, which version, the market's time, the "
             "trading state and what holds it, the age of the bars. `trading-pipeline health` notices when it stops. "
             "Launches nothing."
         ),
-        required_resource_keys={"world"},
-        minimum_interval_seconds=interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        interval_seconds,
+        _looked,
     )
-    def look(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        try:
-            found = beat(context.resources.world)
-        except PipelineError as error:
-            return dg.SkipReason(f"{type(error).__name__}: {error}")
-        unknown = f"; not known: {len(found.faults)}" if found.faults else ""
-        return dg.SkipReason(f"trading is {found.trading}, bars up to {found.bars_session}{unknown}")
-
-    return look

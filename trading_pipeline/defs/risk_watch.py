@@ -6,8 +6,9 @@ from trading_pipeline.adapters.alpaca.account_figures import AlpacaAccountFigure
 from trading_pipeline.adapters.storage.objects import FileObjects
 from trading_pipeline.adapters.storage.risk_watch import StoredRiskWatch
 from trading_pipeline.application.risk_watch import NAME, RiskSources, RiskWatchRules, watch
+from trading_pipeline.defs.looking import looking_sensor
 from trading_pipeline.defs.resources import TradingWorld
-from trading_pipeline.domain.errors import PipelineError, TradingHalted
+from trading_pipeline.domain.errors import TradingHalted
 from trading_pipeline.domain.risk.watch_state import AccountFigures
 
 
@@ -43,23 +44,14 @@ def _figures(world: TradingWorld) -> AccountFigures:
 
 def risk_watch(interval_seconds: int) -> dg.SensorDefinition:
     """Return the sensor that looks every ``interval_seconds`` at the risk of the open session."""
-
-    @dg.sensor(
-        name=NAME,
-        description=(
+    return looking_sensor(
+        NAME,
+        (
             "Looks at the account and the market while the session is open: one alert for each rung of a drawdown "
             "that trips (within the session, since the close before, from the peak), for equity that contradicts "
             "positions and prices, and for a market-wide breaker that ends the session. All but warnings hold the "
             "trading state to reducing or halted. Launches nothing."
         ),
-        required_resource_keys={"world"},
-        minimum_interval_seconds=interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        interval_seconds,
+        looked,
     )
-    def look(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        try:
-            return dg.SkipReason(looked(context.resources.world))
-        except PipelineError as error:
-            return dg.SkipReason(f"{type(error).__name__}: {error}")
-
-    return look

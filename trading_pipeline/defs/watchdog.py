@@ -8,10 +8,10 @@ import dagster as dg
 
 from trading_pipeline.application.execution import settle
 from trading_pipeline.application.monitoring import Moment, Overdue, OverdueKind, ServiceLevels, overdue
+from trading_pipeline.defs.looking import looking_sensor
 from trading_pipeline.defs.refused_orders import reduce_after_refusals
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
-from trading_pipeline.domain.errors import PipelineError
 from trading_pipeline.domain.orders import Plan
 from trading_pipeline.domain.risk.trading_state import TradingMode
 from trading_pipeline.ports import Alert, JournalEntry, Severity
@@ -129,22 +129,13 @@ def _summary(found: Sequence[Overdue], told: int, left: Sequence[JournalEntry]) 
 
 def order_watchdog(interval_seconds: int) -> dg.SensorDefinition:
     """Return the sensor that looks every ``interval_seconds`` at the orders under way."""
-
-    @dg.sensor(
-        name=NAME,
-        description=(
+    return looking_sensor(
+        NAME,
+        (
             "Looks at the orders under way: one alert for each that is unacknowledged, pending, partially filled or "
             "stuck in cancel beyond its service level, of unknown status, unknown to the journal, or unfinished after "
             "its window. Settles what is left when the session is over. Launches nothing."
         ),
-        required_resource_keys={"world"},
-        minimum_interval_seconds=interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        interval_seconds,
+        watched,
     )
-    def look(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        try:
-            return dg.SkipReason(watched(context.resources.world))
-        except PipelineError as error:
-            return dg.SkipReason(f"{type(error).__name__}: {error}")
-
-    return look
