@@ -4,6 +4,7 @@ import struct
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -150,6 +151,12 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def clock() -> TurnedClock:
     return TurnedClock(NOW)
+
+
+@pytest.fixture
+def stack():
+    with ExitStack() as opened:
+        yield opened
 
 
 @pytest.fixture

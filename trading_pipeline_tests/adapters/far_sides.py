@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -16,8 +17,19 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from trading_pipeline.adapters.alerting.channels import channels
+from trading_pipeline.ports import Message, Severity
 from trading_pipeline.settings import AlertSettings
 
+NOON = datetime(2026, 7, 31, 16, tzinfo=UTC)
+MESSAGE = Message(
+    id="0123456789abcdef",
+    severity=Severity.CRITICAL,
+    title="Positions differ",
+    text="SPY: ours 10 <theirs 9> & more, größer als …",
+    at=NOON,
+    key="reconciliation:2026-07-31",
+    runbook="https://wiki.example.com/operations#reconciliation-broken",
+)
 LONG_ENOUGH = 10.0
 SHORT = 0.3
 

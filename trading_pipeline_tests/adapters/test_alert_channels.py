@@ -1,9 +1,7 @@
 import socket
 import threading
 import time
-from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
@@ -12,10 +10,10 @@ from trading_pipeline.domain.errors import (
     CircuitOpen,
     DependencyUnavailable,
 )
-from trading_pipeline.ports import Message, Severity
 from trading_pipeline.settings import AlertSettings
 from trading_pipeline_tests.adapters.far_sides import (
     LONG_ENOUGH,
+    MESSAGE,
     SHORT,
     FarSide,
     Hook,
@@ -27,23 +25,6 @@ from trading_pipeline_tests.adapters.far_sides import (
     silent,
     webhook_settings,
 )
-
-NOON = datetime(2026, 7, 31, 16, tzinfo=UTC)
-MESSAGE = Message(
-    id="0123456789abcdef",
-    severity=Severity.CRITICAL,
-    title="Positions differ",
-    text="SPY: ours 10 <theirs 9> & more, größer als …",
-    at=NOON,
-    key="reconciliation:2026-07-31",
-    runbook="https://wiki.example.com/operations#reconciliation-broken",
-)
-
-
-@pytest.fixture
-def stack():
-    with ExitStack() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -11,20 +11,8 @@ from trading_pipeline.domain.errors import (
     RequestRefused,
     Unauthorized,
 )
-from trading_pipeline.ports import Message, Severity
 from trading_pipeline.settings import AlertSettings
-from trading_pipeline_tests.adapters.far_sides import Hook, webhook_settings
-
-NOON = datetime(2026, 7, 31, 16, tzinfo=UTC)
-MESSAGE = Message(
-    id="0123456789abcdef",
-    severity=Severity.CRITICAL,
-    title="Positions differ",
-    text="SPY: ours 10 <theirs 9> & more, größer als …",
-    at=NOON,
-    key="reconciliation:2026-07-31",
-    runbook="https://wiki.example.com/operations#reconciliation-broken",
-)
+from trading_pipeline_tests.adapters.far_sides import MESSAGE, Hook, webhook_settings
 
 
 @pytest.fixture
