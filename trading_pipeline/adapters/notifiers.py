@@ -141,6 +141,11 @@ class AlertOutbox:
         query = "SELECT * FROM alerts WHERE told_at >= ? AND (acknowledged_at = '' OR ?) ORDER BY told_at, rowid"
         return [_kept(row) for row in self._rows(query, earliest, not unacknowledged)]
 
+    def of_kind(self, prefix: str) -> Sequence[Alert]:
+        """Return the alerts whose keys begin with ``prefix``, oldest first; raises as :meth:`alerts`."""
+        query = "SELECT * FROM alerts WHERE key >= ? AND key < ? ORDER BY told_at, rowid"
+        return [alert_of(row) for row in self._rows(query, prefix, f"{prefix}\U0010ffff")]
+
     def unanswered(self, told_before: datetime, told_after: datetime | None = None) -> Sequence[Alert]:
         """Return critical alerts of that time that nobody acknowledged and of which nothing came; raises likewise.
 

@@ -26,7 +26,7 @@ def tell_of_halts(world: TradingWorld) -> int:
         PipelineError: the outbox cannot be read.
     """
     halts = [latch for latch in _latches(world) if latch.mode is TradingMode.HALTED]
-    kept = {each.alert.key: each.alert for each in world.notifier.kept() if each.alert.key.startswith(PREFIX)}
+    kept = {alert.key: alert for alert in world.notifier.of_kind(PREFIX)}
     lasting = {key: alert for key, alert in kept.items() if key + RECOVERED not in kept and not key.endswith(RECOVERED)}
     begun = {_key(latch, lasting, world): latch for latch in halts}
     told = [_halted(key, latch, halts, world) for key, latch in begun.items() if key not in lasting]

@@ -215,6 +215,15 @@ def test_nothing_of_an_alert_is_said_or_kept_but_what_may_be_shown(path, capsys)
     assert all(b"SPY" not in part.read_bytes() for part in path.parent.iterdir())
 
 
+def test_alerts_of_a_kind_are_found_by_the_beginning_of_their_keys(path):
+    outbox = AlertOutbox(path)
+    for key in ("halt:b", "halt", "halts:c", "halt:a", "report:halt:a", "halt:ü"):
+        outbox.notify(alert(key))
+
+    assert [found.key for found in outbox.of_kind("halt:")] == ["halt:b", "halt:a", "halt:ü"]
+    assert outbox.of_kind("nothing:") == []
+
+
 def test_a_run_that_hides_otherwise_tells_the_same_alert_no_second_time(path):
     def otherwise(text):
         return text.replace("SPY", "OMEGA")
