@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 
 import dagster as dg
 import pandas as pd
@@ -129,10 +130,12 @@ def blocking_checks(strategies: Iterable[str], folder: Path | None = None) -> Ma
     }
 
 
-def verified(session: date, **frames: pd.DataFrame) -> None:
+def verified(
+    session: date, beside: Mapping[str, pd.DataFrame] = MappingProxyType({}), /, **frames: pd.DataFrame
+) -> None:
     """Refuse frames of a session that break their contracts, or a singular test that all of them together can answer.
 
-    Related tables are those given beside them.
+    Related tables are those given beside them; tables ``beside`` were verified before and are only referred to.
 
     Raises:
         BrokenContract: a promise of severity error is broken.
@@ -141,10 +144,11 @@ def verified(session: date, **frames: pd.DataFrame) -> None:
     from dbt_like_checks.sql_tables import verify_singular
     from dbt_like_checks.verification import BrokenPromise, verify
 
-    context = Context(session=session, related=frames)
+    together = {**beside, **frames}
+    context = Context(session=session, related=together)
     try:
         for asset, frame in frames.items():
             verify(frame, contract_of(asset), context)
-        verify_singular(frames, singular_tests())
+        verify_singular(together, [test for test in singular_tests() if frames.keys() & set(test.tables)])
     except BrokenPromise as broken:
         raise BrokenContract(str(broken)) from broken

@@ -115,3 +115,17 @@ def test_a_table_by_itself_is_verified_by_its_contract():
 
     with pytest.raises(BrokenContract, match="never_more_than_planned"):
         verified(FRIDAY, approved_orders=tables["approved_orders"])
+
+
+def test_what_was_verified_before_is_referred_to_and_not_verified_again():
+    tables = frames()
+    names = ("order_plan", "portfolio_snapshot", "asset_catalog", "allocation")
+    before = {name: tables[name] for name in names} | {"allocation": tables["allocation"].iloc[:0]}
+
+    with pytest.raises(BrokenContract, match="allocation breaks"):
+        verified(FRIDAY, **before)
+    verified(FRIDAY, before, approved_orders=tables["approved_orders"])
+    with pytest.raises(BrokenContract, match="every_order_is_in_exactly_one_plan"):
+        verified(
+            FRIDAY, before | {"order_plan": tables["order_plan"].iloc[1:]}, approved_orders=tables["approved_orders"]
+        )

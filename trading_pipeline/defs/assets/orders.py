@@ -206,7 +206,7 @@ def approved_orders(
     state = _risk_state(world, number, intents, portfolio_snapshot, allocation, facts)
     decisions = decide(intents, state, world.limits)
     frame = planning.decisions_to_frame(decisions, session, number.plan_id)
-    verified(session, approved_orders=frame, **inputs)
+    verified(session, inputs, approved_orders=frame)
     plan = Plan(
         plan_id=number.plan_id,
         account_number=state.portfolio.account_number,
