@@ -84,10 +84,8 @@ class Day:
         return self.asked(TICKS, sensor=sensor)["sensorOrError"]["sensorState"]["ticks"]
 
     def told(self, title):
-        """Return how many mails and how many posts said it."""
-        return tuple(
-            sum(title in each.title or title in each.text for each in far.arrived) for far in (self.mail, self.hook)
-        )
+        """Return how many mails and how many posts were about it; the day's report quotes it, and is about the day."""
+        return tuple(sum(title in each.title for each in far.arrived) for far in (self.mail, self.hook))
 
 
 def until(happened, what):

@@ -406,7 +406,16 @@ def test_a_reduced_quantity_is_the_largest_that_keeps_every_rule(situation):
     for part in (1, Decimal("0.9"), Decimal("0.5"), Decimal("0.1")):
         quantity = (decision.quantity * part / step).to_integral_value() * step
         assert quantity == 0 or passes(intent, quantity, state, limits)
-    assert not passes(intent, decision.quantity + step, state, limits)
+    one_step_more = decision.quantity + step
+    assert one_step_more > intent.quantity or not passes(intent, one_step_more, state, limits)
+
+
+def test_a_sale_between_two_steps_is_reduced_to_the_step_below_although_the_one_above_is_held():
+    intent = order(Side.SELL, "1.000000001", "FNGU")
+    (decision,) = decide([intent], risk_state(account(FNGU=2)), RiskLimits())
+
+    assert isinstance(decision, Reduced)
+    assert decision.quantity == 1
 
 
 NOT_OF_SIZE = {BreachCode.SELLS_MORE_THAN_HELD, BreachCode.WASH_TRADE}
