@@ -5,13 +5,12 @@ Nothing is configured when this module is imported: :func:`configure_logging`
 is called at the door, by a command or by a run of Dagster's.
 """
 
-import copy
 import functools
 import json
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -74,11 +73,19 @@ def _fact(value: object) -> str:
 class _Formatter(structlog.stdlib.ProcessorFormatter):
     """Writes our events as they were logged, even where another handler put its own message in their place."""
 
+    def __init__(self, rendering: Sequence[structlog.typing.Processor]) -> None:
+        """Make a line of each event by ``rendering``, of which the last returns text."""
+        super().__init__(foreign_pre_chain=_described(), processors=[self.remove_processors_meta, *rendering])
+        self._rendering = rendering
+
     def format(self, record: logging.LogRecord) -> str:
-        if is_ours(record):
-            record = copy.copy(record)
-            record.msg, record.args = getattr(record, EVENT), ()
-        return super().format(record)
+        if not is_ours(record):
+            return super().format(record)
+        # Orders wait for their lines: what structlog does to records of others, two copies among it, is left out.
+        event: Any = dict(getattr(record, EVENT))
+        for processor in self._rendering:
+            event = processor(None, record.levelname.lower(), event)
+        return str(event)
 
 
 def is_ours(record: logging.LogRecord) -> bool:
@@ -106,13 +113,11 @@ def configure_logging(
     handler = _ErrorHandler(stream, lowest)
     handler.setFormatter(
         _Formatter(
-            foreign_pre_chain=_described(),
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            [
                 structlog.processors.format_exc_info,
                 *neutral,
                 _renderer(as_console=as_console, colours=at_terminal),
-            ],
+            ]
         )
     )
     root = logging.getLogger()

@@ -44,6 +44,7 @@ class WordFiles:
     def __init__(self, folders: Sequence[Path]) -> None:
         """Look for the files in each of ``folders``; the first is where they are put by :meth:`put`."""
         self._folders = tuple(folders)
+        self._paths = [(folder / name, word) for folder in folders for name, word in WORD_FILES.items()]
 
     def read(self) -> TradingState:
         """Return what the files hold trading to; a name that is there counts, whatever it is and holds.
@@ -51,8 +52,8 @@ class WordFiles:
         Raises:
             DependencyUnavailable: a folder cannot be looked into.
         """
-        paths = [(folder / name, word) for folder in self._folders for name, word in WORD_FILES.items()]
-        latches = (word_latch(f"file {path}", word, _content(path)) for path, word in paths if _is_there(path))
+        found = [(path, word) for path, word in self._paths if _is_there(path)]
+        latches = (word_latch(f"file {path}", word, _content(path)) for path, word in found)
         return ACTIVE.joined(latch for latch in latches if latch is not None)
 
     def put(self, reason: str) -> Path:

@@ -124,12 +124,17 @@ class FileObjects:
         return sorted(key for key in keys if key.startswith(prefix))
 
     def _path(self, key: str) -> Path:
-        if not all(_KEY_PART.fullmatch(part) for part in key.split("/")):
-            raise InvalidInput(
-                "a key must be names of letters, digits and ._=- joined by slashes, "
-                f"none beginning with a dot; was {key!r}"
-            )
-        return self._root / key
+        return _path_of(self._root, key)
+
+
+# The same few keys are read before every order.
+@functools.lru_cache(maxsize=256)
+def _path_of(root: Path, key: str) -> Path:
+    if not all(_KEY_PART.fullmatch(part) for part in key.split("/")):
+        raise InvalidInput(
+            f"a key must be names of letters, digits and ._=- joined by slashes, none beginning with a dot; was {key!r}"
+        )
+    return root / key
 
 
 @contextmanager
