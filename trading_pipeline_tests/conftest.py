@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import coverage
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
@@ -25,6 +26,25 @@ def pytest_collection_modifyitems(items):
             item.add_marker(
                 pytest.mark.skip(reason="a sample of this matrix runs: FULL=1, or make test-full, runs it whole")
             )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Run tests marked `unmeasured` without counting lines, in this process and in those that it starts.
+
+    Tracing takes as long again as the work itself, and what these tests run, others run too.
+    """
+    measuring = coverage.Coverage.current()
+    if measuring is None or not item.get_closest_marker("unmeasured"):
+        return (yield)
+    measuring.stop()
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+            patched.delenv(name, raising=False)
+        try:
+            return (yield)
+        finally:
+            measuring.start()
 
 
 @pytest.fixture(autouse=True)

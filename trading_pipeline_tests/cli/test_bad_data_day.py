@@ -21,6 +21,8 @@ from trading_pipeline_tests.adapters.conftest import ScriptedServer
 from trading_pipeline_tests.adapters.far_sides import Hook, MailServer, mail_server
 from trading_pipeline_tests.cli.served import PATIENCE, asked, free_port, wait_until_it_serves
 
+pytestmark = pytest.mark.unmeasured
+
 STAGES = ("market_data", "indicators", "signals", "allocation", "orders", "fills")
 LAUNCH = """
 mutation Launch($job: String!, $session: String!) {

@@ -57,6 +57,7 @@ def test_a_wrong_code_sells_nothing(command, stage):
     assert stage.sent == 0
 
 
+@pytest.mark.unmeasured
 def test_what_does_not_trade_is_told_of_and_the_same_call_goes_on_with_it(command, stage):
     stage.control.halt("TQQQ")
     code = code_of(command())

@@ -88,6 +88,7 @@ def test_a_second_run_trades_nothing_writes_nothing_and_shows_the_same(finished,
     assert (versions(home), orders_at_the_broker(home)) == before
 
 
+@pytest.mark.unmeasured
 def test_time_does_not_run_backwards(finished, done):
     home, _ = finished
 
@@ -116,6 +117,7 @@ def test_wrong_keys_are_said_to_be_wrong(finished, started, done):
     assert "not-the-key" not in said.stderr
 
 
+@pytest.mark.unmeasured
 def test_two_runs_at_once_end_with_one_set_of_orders(started, tmp_path):
     both = [started("run", "--home", tmp_path, *SHORT) for _ in range(2)]
 
@@ -129,6 +131,7 @@ def test_two_runs_at_once_end_with_one_set_of_orders(started, tmp_path):
     assert len({(symbol, side) for _, symbol, side in placed}) == len(placed)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "moment",
     [
@@ -166,6 +169,7 @@ def journalled(home, state):
         return []
 
 
+@pytest.mark.unmeasured
 def test_the_same_line_runs_on_real_bars(shared_folder, done, tmp_path):
     said = done("run", "--home", tmp_path, "--bars", shared_folder / "data" / "bars.parquet", *SHORT)
 
@@ -175,6 +179,7 @@ def test_the_same_line_runs_on_real_bars(shared_folder, done, tmp_path):
     assert "synthetic" not in said.stdout
 
 
+@pytest.mark.unmeasured
 def test_an_unavailable_strategy_says_which_symbol_and_indicator_was_missing(shared_folder, done, tmp_path):
     bars = shared_folder / "data" / "bars.parquet"
 

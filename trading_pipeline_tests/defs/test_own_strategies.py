@@ -47,6 +47,7 @@ def test_a_file_in_the_folder_gets_its_asset_its_contract_and_its_place_in_the_j
     assert dg.AssetKey("trend_signal") in selected.get_all_asset_keys()
 
 
+@pytest.mark.unmeasured
 def test_it_is_decided_and_given_its_capital(chosen, fresh_market, graph_of):
     session = fresh_market.close_next_session()
     with dg.DagsterInstance.ephemeral() as instance:

@@ -249,6 +249,7 @@ def test_what_changed_overnight_reduces_until_a_person_accepts_it(desk):
     assert desk.mode is TradingMode.ACTIVE
 
 
+@pytest.mark.unmeasured
 def test_an_order_by_hand_is_met_before_the_next_plan_and_only_sales_pass(fresh_market, fresh_line):
     market, line = fresh_market, fresh_line
     first = market.close_next_session()

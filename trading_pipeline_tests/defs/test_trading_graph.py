@@ -252,6 +252,7 @@ def test_placing_a_session_again_places_no_order_and_records_the_same_fills(day,
     assert market.orders == day.orders
 
 
+@pytest.mark.unmeasured
 def test_two_runs_of_one_attempt_place_one_set_of_orders(fresh_market, fresh_line, graph_of):
     # As when the sensor is evaluated by hand while the daemon launches the same key.
     market, line = fresh_market, fresh_line
@@ -270,6 +271,7 @@ def test_two_runs_of_one_attempt_place_one_set_of_orders(fresh_market, fresh_lin
     assert data_version(results[0], "fills") == data_version(results[1], "fills")
 
 
+@pytest.mark.unmeasured
 def test_neither_broken_lineage_nor_a_tampered_table_is_ever_sent(fresh_market, fresh_line, report_verdict):
     market, line = fresh_market, fresh_line
     session = market.close_next_session()
@@ -320,6 +322,7 @@ def test_neither_broken_lineage_nor_a_tampered_table_is_ever_sent(fresh_market, 
     assert {entry.state for entry in entries} <= {IntentState.FILLED}
 
 
+@pytest.mark.unmeasured
 def test_a_check_that_fails_stops_the_decision_before_a_plan_and_a_repair_lets_it_through(
     fresh_market, fresh_line, monkeypatch
 ):
@@ -352,6 +355,7 @@ def test_a_check_that_fails_stops_the_decision_before_a_plan_and_a_repair_lets_i
     assert line.place(request).success
 
 
+@pytest.mark.unmeasured
 def test_a_plan_made_when_its_window_is_over_is_hypothetical(market, quick_line, graph_of):
     line = quick_line
     session = sessions.previous_session(sessions.last_completed_session(line.world.clock.now()), 12)
@@ -376,6 +380,7 @@ def test_a_plan_made_when_its_window_is_over_is_hypothetical(market, quick_line,
     assert f"asset_catalog was never materialised for {session}" in failures(alone)["approved_orders"]
 
 
+@pytest.mark.unmeasured
 def test_a_backfill_of_a_past_session_never_trades(market, quick_line):
     line = quick_line
     session = sessions.previous_session(sessions.last_completed_session(line.world.clock.now()), 11)
@@ -390,6 +395,7 @@ def test_a_backfill_of_a_past_session_never_trades(market, quick_line):
     assert market.orders == orders
 
 
+@pytest.mark.unmeasured
 def test_a_backfill_of_the_session_that_is_due_leaves_its_plan_as_it_is(fresh_market, fresh_line):
     market, line = fresh_market, fresh_line
     session = market.close_next_session()
@@ -410,6 +416,7 @@ def test_a_backfill_of_the_session_that_is_due_leaves_its_plan_as_it_is(fresh_ma
     assert len(market.orders) == len(line.rows("approved_orders", session)) > 0
 
 
+@pytest.mark.unmeasured
 def test_sleeves_that_cannot_decide_are_carried_over_a_restart(market, line, graph_of):
     before = market.close_next_session()
     assert line.run("decide", before).success

@@ -10,6 +10,8 @@ from trading_pipeline_tests.faults.trial import Result, run_case
 from trading_pipeline_tests.faults.verdict import Verdict
 from trading_pipeline_tests.faults.wire import KILLS, Rule
 
+pytestmark = pytest.mark.unmeasured
+
 SEED = 20260724
 A_SHARE = 8
 SHARES = 60 if os.environ.get("FULL") else 5

@@ -19,6 +19,8 @@ from trading_pipeline_tests.faults.verdict import Books, duplicates, imbalances,
 from trading_pipeline_tests.faults.wire import FaultProxy, Rule, proxied
 from trading_pipeline_tests.processes import Started
 
+pytestmark = pytest.mark.unmeasured
+
 
 @dataclass
 class DecidedDay:

@@ -7,6 +7,8 @@ from trading_pipeline_tests.faults.cases import SHAPES
 from trading_pipeline_tests.faults.trial import undisturbed, world
 from trading_pipeline_tests.faults.wire import Rule
 
+pytestmark = pytest.mark.unmeasured
+
 MEETINGS = 50 if os.environ.get("FULL") else 6
 
 

@@ -23,6 +23,8 @@ from trading_pipeline.settings import Settings
 from trading_pipeline_tests.processes import Started
 from trading_pipeline_tests.stories import alerting_location as location
 
+pytestmark = pytest.mark.unmeasured
+
 FULL = bool(os.environ.get("FULL"))
 KILLS = 20 if FULL else 2
 # A run writes ten results; each life of a daemon sees one of them at least.

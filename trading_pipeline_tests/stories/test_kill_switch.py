@@ -24,6 +24,8 @@ from trading_pipeline.simulator.control import start_simulator
 from trading_pipeline_tests.faults.child import OBJECTS, Job, venue_of
 from trading_pipeline_tests.stories.busy_loop import LATE_SECONDS, intents_of
 
+pytestmark = pytest.mark.unmeasured
+
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 100 if os.environ.get("FULL") else 3
 WORKING = 100

@@ -17,6 +17,8 @@ from trading_pipeline.domain.risk.trading_state import PERSON, TradingMode
 from trading_pipeline.ports import IntentState
 from trading_pipeline_tests.processes import Started
 
+pytestmark = pytest.mark.unmeasured
+
 ROOT = Path(__file__).resolve().parents[2]
 HALTED, DECIDED = "TQQQ", date(2026, 7, 30)
 SUBMISSION = {"method": "POST", "path_re": "^/v2/orders$"}

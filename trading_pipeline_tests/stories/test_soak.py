@@ -27,6 +27,8 @@ from trading_pipeline.simulator.control import start_simulator
 from trading_pipeline_tests.builders import approved
 from trading_pipeline_tests.faults.child import PATIENCE, Job, rules_of, venue_of
 
+pytestmark = pytest.mark.unmeasured
+
 FULL = bool(os.environ.get("FULL"))
 # The sample finds what goes wrong in a session; what piles up needs more of them.
 SESSIONS = 30 if FULL else 4

@@ -44,6 +44,8 @@ from trading_pipeline.domain.strategies.tree import (
 from trading_pipeline_tests.domain.strategies.test_reference import TREES, markets
 from trading_pipeline_tests.domain.strategies.test_reference import panel_of as panel_of_market
 
+pytestmark = pytest.mark.unmeasured
+
 
 @pytest.fixture
 def explained(panel_of):

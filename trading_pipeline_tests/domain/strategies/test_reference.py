@@ -38,6 +38,8 @@ from trading_pipeline.domain.strategies.tree import (
     readings,
 )
 
+pytestmark = pytest.mark.unmeasured
+
 SYMBOLS = ("A", "B", "C", "D")
 FIRST = date(2024, 1, 1)
 

@@ -399,6 +399,7 @@ def test_the_deepest_text_is_read_and_a_deeper_one_refused():
         assert "expected at most 256 forms inside one another, found (" in refusal_of(nested(deeper))
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("opening", ["(", "[", "{", "(if ", "[(or ", '("'])
 def test_a_million_open_brackets_are_refused(opening):
     assert refusal_of(opening * 1_000_000).startswith("s.clj:1:")
@@ -427,6 +428,7 @@ def test_a_text_that_is_too_long_is_refused():
     )
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("filler", [" ", ",", '"', '\\"', '"\\', ";", ";\n", "(", "()", "[(a) ", '("', "a "])
 def test_no_text_takes_much_longer_than_its_length(filler):
     # Quadratic time would keep this for hours.
