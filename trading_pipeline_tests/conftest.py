@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_protocol(item):
     """Run tests marked `unmeasured` without counting lines, in this process and in those that it starts.
 
-    Tracing takes as long again as the work itself, and what these tests run, others run too.
+    Tracing takes half as long again as the work itself, and what these tests run, others run too.
     """
     measuring = coverage.Coverage.current()
     if measuring is None or not item.get_closest_marker("unmeasured"):

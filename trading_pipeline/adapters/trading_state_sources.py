@@ -52,8 +52,7 @@ class WordFiles:
         Raises:
             DependencyUnavailable: a folder cannot be looked into.
         """
-        found = [(path, word) for path, word in self._paths if _is_there(path)]
-        latches = (word_latch(f"file {path}", word, _content(path)) for path, word in found)
+        latches = (word_latch(f"file {path}", word, _content(path)) for path, word in self._paths if _is_there(path))
         return ACTIVE.joined(latch for latch in latches if latch is not None)
 
     def put(self, reason: str) -> Path:
