@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import ROUND_UP, Decimal
+from functools import cached_property
 
 import structlog
 
@@ -139,10 +140,20 @@ class Desk:
         """The broker's time of this very instant, reckoned from the step's beginning without asking."""
         return self.now + timedelta(seconds=self.venue.clock.elapsed() - self.since)
 
+    @cached_property
+    def _ends_at(self) -> datetime:
+        return self.rules.window(self.plan.execution_session).end
+
+    @cached_property
+    def _log(self) -> structlog.typing.FilteringBoundLogger:
+        # Bound once a step: a logger that is looked up for each line costs as much as the line.
+        log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(plan_id=self.plan.plan_id)
+        return log
+
     @property
     def is_over(self) -> bool:
         """Whether the execution window has ended."""
-        return self.estimated_now >= self.rules.window(self.plan.execution_session).end
+        return self.estimated_now >= self._ends_at
 
     @property
     def past_limit(self) -> str:
@@ -171,10 +182,10 @@ class Desk:
             if not self.venue.journal.record(name, state, detail, self.now, attempt):
                 return False
         except AlreadyEnded as known:
-            log_order(name, attempt.order_id, state, f"not journalled: {known}", plan_id=self.plan.plan_id)
+            log_order(name, attempt.order_id, state, f"not journalled: {known}", self._log)
             return False
-        told = {"plan_id": self.plan.plan_id, "symbol": intent.symbol, "side": intent.side.value}
-        log_order(name, order_id or name, state, detail, **told)
+        told = {"symbol": intent.symbol, "side": intent.side.value}
+        log_order(name, attempt.order_id, state, detail, self._log, **told)
         return True
 
     def held_back(self, side: Side) -> str:
@@ -205,10 +216,20 @@ class Desk:
             )
 
 
-def log_order(client_order_id: str, order_id: str, state: IntentState, detail: str, **facts: str) -> None:
-    """Log what the journal was told of an order; every line of an intent bears its id as ``correlation_id``."""
-    event = f"order_{state.value}"
-    structlog.get_logger().info(event, correlation_id=client_order_id, order_id=order_id, detail=detail, **facts)
+def log_order(
+    client_order_id: str,
+    order_id: str,
+    state: IntentState,
+    detail: str,
+    log: structlog.typing.FilteringBoundLogger | None = None,
+    **facts: str,
+) -> None:
+    """Log what the journal was told of an order; every line of an intent bears its id as ``correlation_id``.
+
+    It is logged by ``log``, with what that is bound to, where one is given.
+    """
+    log, event = log or structlog.get_logger(), f"order_{state.value}"
+    log.info(event, correlation_id=client_order_id, order_id=order_id, detail=detail, **facts)
 
 
 def refuse_untimely(plan: Plan, rules: ExecutionRules, now: datetime) -> None:

@@ -219,7 +219,7 @@ class TradingState:
         state = self
         for latch in latches:
             state = state.latched(latch)
-        return replace(state, change=self.change)
+        return self if state is self else replace(state, change=self.change)
 
     def cleared(
         self, names: Collection[str], reason: str, set_by: str, set_at: datetime, *, overrides_risk: bool = False
