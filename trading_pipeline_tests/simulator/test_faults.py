@@ -2,8 +2,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,11 +12,11 @@ from hypothesis import strategies as st
 from trading_pipeline.domain.errors import RequestRefused
 from trading_pipeline.simulator.fault_rules import ACTIONS, Facts, FaultTable
 from trading_pipeline.simulator.refusals import NAMED
+from trading_pipeline_tests.waiting import PATIENCE, eventually
 
 MORNING = datetime.fromisoformat("2026-07-27T10:00-04:00")
 NOON = datetime.fromisoformat("2026-07-27T12:00-04:00")
 POST = {"method": "POST", "path_re": "^/v2/orders$"}
-PATIENCE = 20
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +36,6 @@ def exists(served, client_order_id):
     reply = served.request("GET", "/v2/orders:by_client_order_id", params={"client_order_id": client_order_id})
     assert reply.status_code in (200, 404)
     return reply.status_code == 200
-
-
-def eventually(condition):
-    ends = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        threading.Event().wait(0.02)
 
 
 def small(served, name, **extra):

@@ -1,6 +1,5 @@
 import contextlib
 import sqlite3
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,17 +14,10 @@ from trading_pipeline.simulator.control import SimulatorControl, find_simulator,
 from trading_pipeline.simulator.process import Options, open_simulator
 from trading_pipeline.simulator.records import OrderRequest, OrderType, Side
 from trading_pipeline.simulator.store import StateNotWritten, Store
+from trading_pipeline_tests.waiting import PATIENCE, eventually
 
 MORNING = datetime.fromisoformat("2026-07-27T09:35-04:00")
 ORDER = OrderRequest("SPY", Side.BUY, OrderType.MARKET, Decimal(3), None, None, None)
-PATIENCE = 20
-
-
-def eventually(condition):
-    ends = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        threading.Event().wait(0.02)
 
 
 def test_a_pace_runs_from_where_it_was_restarted():

@@ -22,20 +22,11 @@ from trading_pipeline.domain.errors import Interrupted, InvalidInput
 from trading_pipeline.ports import Severity
 from trading_pipeline.settings import MonitoringSettings
 from trading_pipeline_tests.adapters.alpaca.trade_updates import execution, frame, trade_update
+from trading_pipeline_tests.waiting import PATIENCE, eventually
 
 KEYS = Keys("PK-KEY", "SECRET")
 QUICK = StreamOptions(backoff=Backoff(0.01, 0.05))
-PATIENCE = 20.0
 LONG = 60.0
-
-
-def eventually(condition):
-    """Wait until ``condition`` holds; what it returned."""
-    pause, deadline = threading.Event(), time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came to hold"
-        pause.wait(0.005)
-    return found
 
 
 class Peer(ServerConnection):
