@@ -1,7 +1,8 @@
 """The journal of orders: what was intended and attempted, on disk before the first byte leaves.
 
 SQLite in WAL mode with full synchronisation: a row is on the disk when a call
-returns, and any number of processes on one machine may share the file.
+returns, and any number of processes on one machine may share the file. Lines
+that several threads want to write at once share one synchronisation.
 """
 
 import sqlite3
@@ -9,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -83,6 +85,32 @@ _A_PERSON_MUST_ACT = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY
 _DAMAGED = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR})
 
 
+@dataclass(eq=False)
+class _Line:
+    """A line that somebody waits for, and what became of it: None until then."""
+
+    client_order_id: str
+    state: IntentState
+    detail: str
+    at: datetime
+    told: Attempt
+    outcome: bool | PipelineError | None = None
+
+    def row(self, written: datetime) -> tuple[str | None, ...]:
+        # Half of a pair of signs, as JSON can spell it, is no text that a file takes.
+        detail = self.detail.encode("utf-8", "replace").decode()
+        mid = None if self.told.mid is None else str(self.told.mid)
+        return (
+            self.client_order_id,
+            self.state.value,
+            detail,
+            _text(self.at),
+            self.told.order_id,
+            _text(written),
+            mid,
+        )
+
+
 class SqliteJournal:
     """The journal in one SQLite file; no two calls share a connection at once, so threads may share the object.
 
@@ -101,6 +129,7 @@ class SqliteJournal:
         self._machine_time = machine_time or WallClock().now
         self._idle: list[tuple[int, sqlite3.Connection]] = []
         self._writing = threading.Lock()
+        self._waiting: list[_Line] = []
         weakref.finalize(self, _close_all, self._idle)
 
     def claim(self, plan: Plan, at: datetime) -> str:
@@ -114,7 +143,7 @@ class SqliteJournal:
         """
         if plan.hypothetical:
             raise InvalidInput(f"plan {plan.plan_id} is hypothetical: it can never be executed, so never be journalled")
-        with self._transaction() as connection:
+        with self._writing, self._transaction() as connection:
             holder = _holder(connection, plan.account_number, _claim_of(plan))
             if holder is not None:
                 return holder
@@ -140,21 +169,38 @@ class SqliteJournal:
             AlreadyEnded: the intent has ended in another state.
             DataError: the intent was never claimed.
         """
-        told = attempt or Attempt(client_order_id)
+        line = _Line(client_order_id, state, detail, at, attempt or Attempt(client_order_id))
+        self._waiting.append(line)
+        try:
+            with self._writing:
+                if line.outcome is None:
+                    self._write_all_waiting(line)
+        finally:
+            self._waiting.remove(line)
+        if isinstance(line.outcome, PipelineError):
+            raise line.outcome
+        return line.outcome is True
+
+    def _write_all_waiting(self, own: _Line) -> None:
+        # Whoever comes first writes for those who wait meanwhile: the disk is synchronised once for all of them.
+        lines = [line for line in self._waiting if line.outcome is None]
+        try:
+            self._write(lines)
+        except DependencyUnavailable as failure:
+            # The disk is full, or the file held: for all of them, and none waits for its turn to hear it.
+            for line in lines:
+                line.outcome = failure
+        except (PipelineError, ValueError):
+            if len(lines) == 1:
+                raise
+            # Whose line it was hears of it: the others try again by themselves.
+            self._write([own])
+
+    def _write(self, lines: Sequence[_Line]) -> None:
         with self._transaction() as connection:
-            number, before = _latest(connection, client_order_id)
-            if told.expecting is not None and told.expecting.number != number:
-                return False
-            if before.is_terminal and state is not before and not _turned_up(before, state):
-                raise AlreadyEnded(
-                    f"intent {client_order_id} ended {before.value}, it cannot become {state.value}: "
-                    "compare the journal with the broker's order"
-                )
-            written, mid = _text(self._machine_time()), None if told.mid is None else str(told.mid)
-            # Half of a pair of signs, as JSON can spell it, is no text that a file takes.
-            kept = detail.encode("utf-8", "replace").decode()
-            _append(connection, (client_order_id, state.value, kept, _text(at), told.order_id, written, mid))
-            return True
+            outcomes = [_written(connection, line, self._machine_time()) for line in lines]
+        for line, outcome in zip(lines, outcomes, strict=True):
+            line.outcome = outcome
 
     def entries(self, plan_id: str) -> Sequence[JournalEntry]:
         """Return the latest entry of each intent of a plan, in the plan's order."""
@@ -176,8 +222,8 @@ class SqliteJournal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        # SQLite lets those who find the file locked sleep, ever longer; the threads of one process need not.
-        with self._writing, self._connection() as connection:
+        # SQLite lets those who find the file locked sleep, ever longer; the threads of one process take turns before.
+        with self._connection() as connection:
             # IMMEDIATE takes the write lock before the first read: what was read still holds at the commit.
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -307,6 +353,23 @@ def _latest(connection: sqlite3.Connection, client_order_id: str) -> tuple[int, 
     if row is None:
         raise DataError(f"intent {client_order_id} is not in the journal: claim its plan before recording anything")
     return int(row[0]), IntentState(row[1])
+
+
+def _written(connection: sqlite3.Connection, line: _Line, now: datetime) -> bool | PipelineError:
+    """Write the line and return True, or return False or the error for which it must not be written."""
+    try:
+        number, before = _latest(connection, line.client_order_id)
+    except DataError as unclaimed:
+        return unclaimed
+    if line.told.expecting is not None and line.told.expecting.number != number:
+        return False
+    if before.is_terminal and line.state is not before and not _turned_up(before, line.state):
+        return AlreadyEnded(
+            f"intent {line.client_order_id} ended {before.value}, it cannot become {line.state.value}: "
+            "compare the journal with the broker's order"
+        )
+    _append(connection, line.row(now))
+    return True
 
 
 def _turned_up(before: IntentState, state: IntentState) -> bool:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from trading_pipeline.adapters.storage.journal import SqliteJournal
-from trading_pipeline.domain.errors import AlreadyEnded, DataError, DependencyUnavailable, InvalidInput
+from trading_pipeline.domain.errors import AlreadyEnded, DataError, DependencyUnavailable, InvalidInput, PipelineError
 from trading_pipeline.ports import Attempt, IntentState
+from trading_pipeline_tests.waiting import eventually
 
 SESSION = date(2026, 7, 30)
 TERMINAL = [state for state in IntentState if state.is_terminal]
@@ -394,6 +395,73 @@ def test_any_number_of_threads_share_one_journal_and_leave_nothing_open(path, ma
     assert {entry.state for entry in entries} == {IntentState.ACKNOWLEDGED}
     open_files = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert not [name for name in open_files if name.startswith(str(path))]
+
+
+def recorded_at_once(journal, names, now, state=IntentState.SUBMITTING):
+    """Let a thread record each of ``names`` while the journal is being written; return what each heard, by name."""
+
+    def record(name):
+        try:
+            return journal.record(name, state, "", now)
+        except (PipelineError, ValueError) as error:
+            return error
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        with journal._writing:
+            heard = [threads.submit(record, name) for name in names]
+            eventually(lambda: len(journal._waiting) == len(names))
+        return dict(zip(names, (each.result(30) for each in heard), strict=True))
+
+
+def statements_of(journal):
+    """Return a list that grows by each statement of the journal's one idle connection."""
+    told, (_, connection) = [], *journal._idle
+    connection.set_trace_callback(told.append)
+    return told
+
+
+def test_lines_that_wait_are_written_together_with_one_synchronisation_of_the_disk(journal, make_plan, clock):
+    plan = make_plan(symbols=[f"S{number}" for number in range(8)])
+    journal.claim(plan, clock.now())
+    told = statements_of(journal)
+
+    heard = recorded_at_once(journal, [order.client_order_id for order in plan.orders], clock.now())
+
+    assert set(heard.values()) == {True}
+    assert states(journal, plan) == [IntentState.SUBMITTING] * 8
+    assert told.count("COMMIT") == 1
+
+
+def test_of_lines_that_wait_together_each_hears_of_its_own_failure_only(journal, make_plan, clock):
+    plan = make_plan(symbols=["SPY", "TLT", "GLD"])
+    journal.claim(plan, clock.now())
+    wanted, ended, other = (order.client_order_id for order in plan.orders)
+    journal.record(ended, IntentState.FILLED, "", clock.now())
+
+    heard = recorded_at_once(journal, [wanted, ended, "never claimed", "half a sign: \ud83d", other], clock.now())
+
+    assert heard[wanted] is heard[other] is True
+    assert isinstance(heard[ended], AlreadyEnded)
+    assert "never claimed is not in the journal" in str(heard["never claimed"])
+    assert isinstance(heard["half a sign: \ud83d"], UnicodeEncodeError)
+    assert [entry.state for entry in journal.history(plan.plan_id)].count(IntentState.SUBMITTING) == 2
+
+
+def test_lines_that_wait_for_a_file_that_is_held_wait_once_for_all(journal, path, make_plan, clock, monkeypatch):
+    plan = make_plan(symbols=[f"S{number}" for number in range(8)])
+    journal.claim(plan, clock.now())
+    told = statements_of(journal)
+    journal._idle[0][1].execute("PRAGMA busy_timeout = 50")
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+
+    heard = recorded_at_once(journal, [order.client_order_id for order in plan.orders], clock.now())
+    holder.close()
+
+    assert all(isinstance(failure, DependencyUnavailable) and "locked" in str(failure) for failure in heard.values())
+    assert told.count("BEGIN IMMEDIATE") == 1
+    assert states(journal, plan) == [IntentState.PLANNED] * 8
+    assert set(recorded_at_once(journal, list(heard), clock.now()).values()) == {True}
 
 
 def test_what_a_journal_that_was_moved_away_left_behind_is_no_part_of_the_new_one(path, make_plan, clock):
