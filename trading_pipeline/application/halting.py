@@ -17,7 +17,7 @@ from functools import cached_property
 
 import structlog
 
-from trading_pipeline.application.venue import log_order, plain
+from trading_pipeline.application.venue import log_order
 from trading_pipeline.application.working import ENDED
 from trading_pipeline.domain.errors import (
     DataError,
@@ -26,6 +26,7 @@ from trading_pipeline.domain.errors import (
     RequestRefused,
     TransientError,
 )
+from trading_pipeline.domain.instruments import plain
 from trading_pipeline.domain.orders import ORDER_ID_PREFIX, BrokerOrder, OrderStatus
 from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
 from trading_pipeline.ports import (

@@ -21,9 +21,10 @@ from trading_pipeline.application.liquidation_desk import (
 )
 from trading_pipeline.application.liquidation_plan import decided, plan_id_of
 from trading_pipeline.application.planning import archived
-from trading_pipeline.application.venue import plain, refuse_untimely
+from trading_pipeline.application.venue import refuse_untimely
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import InvalidInput, OutsideExecutionWindow, TradingHalted
+from trading_pipeline.domain.instruments import plain
 from trading_pipeline.domain.liquidation import (
     LIQUIDATION,
     LeftOut,

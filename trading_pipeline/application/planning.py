@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.allocation import Allocation, Contribution, SleeveStatus
 from trading_pipeline.domain.errors import DataError, InvalidInput
-from trading_pipeline.domain.instruments import WHOLE_SHARE, Instrument, round_price, round_quantity
+from trading_pipeline.domain.instruments import STORED_STEP, WHOLE_SHARE, Instrument, round_price, round_quantity
 from trading_pipeline.domain.orders import ArchivedDecision, OrderIntent, OrderType, Side, TimeInForce, client_order_id
 from trading_pipeline.domain.portfolio import CASH, Portfolio, Position
 from trading_pipeline.domain.risk.decisions import Approved, Denied, Reduced, RiskDecision
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ZERO = Decimal(0)
-# Tables keep nine decimals: what is computed with and what is stored are the same number.
-STORED_STEP = Decimal("0.000000001")
 WEIGHT_STEP = Decimal("0.000000000001")
 
 

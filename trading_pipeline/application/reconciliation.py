@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from trading_pipeline.domain.errors import DataError, TransientError
 from trading_pipeline.domain.fills import Fill
-from trading_pipeline.domain.instruments import CENT, QUANTITY_STEP, round_cents, round_quantity
+from trading_pipeline.domain.instruments import CENT, QUANTITY_STEP, STORED_STEP, plain, round_cents, round_quantity
 from trading_pipeline.domain.orders import ORDER_ID_PREFIX, BrokerOrder, Side
 from trading_pipeline.domain.portfolio import CASH, Portfolio, Position
 from trading_pipeline.domain.risk.trading_state import TradingMode
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ZERO = Decimal(0)
-# Tables keep nine decimals.
-STORED_STEP = Decimal("0.000000001")
 SET_BY = "reconciliation"
 MOST_READINGS = 5
 PAUSE_SECONDS = 1.0
@@ -106,7 +104,7 @@ class Item:
         'position SPY: ours 10, theirs 9 (break: 10 before)'
         """
         why = f"{self.status}: {self.explanation}" if self.explanation else self.status
-        return f"{self.kind} {self.name}: ours {_plain(self.ours)}, theirs {_plain(self.theirs)} ({why})"
+        return f"{self.kind} {self.name}: ours {plain(self.ours)}, theirs {plain(self.theirs)} ({why})"
 
 
 @dataclass(frozen=True)
@@ -342,7 +340,7 @@ def _position(symbol: str, before: Portfolio, changes: tuple[Decimal, Decimal], 
         if status is not Status.BREAK:
             note = "; ".join(filter(None, [split, _said_of(external) if status is Status.EXTERNAL else ""]))
             return Item(Kind.POSITION, symbol, shares + traded, found, status, note, price)
-    note = f"{_plain(held)} before, {_plain(traded)} by our fills, {_plain(external)} by orders that are not ours"
+    note = f"{plain(held)} before, {plain(traded)} by our fills, {plain(external)} by orders that are not ours"
     return Item(Kind.POSITION, symbol, held + traded, found, Status.BREAK, note, price)
 
 
@@ -353,7 +351,7 @@ def _compared(expected: Decimal, external: Decimal, found: Decimal, tolerance: D
 
 
 def _said_of(external: Decimal) -> str:
-    return f"{_plain(external)} by orders that are not ours"
+    return f"{plain(external)} by orders that are not ours"
 
 
 def _splits(before: Position | None, now: Position | None) -> Iterator[tuple[Decimal, str]]:
@@ -378,7 +376,7 @@ def _cash(before: Portfolio, fills: Sequence[Fill], theirs: Theirs) -> Item:
         if status is not Status.BREAK:
             notes = (_said_of_movements(since), _said_of(external) if status is Status.EXTERNAL else "")
             return Item(Kind.CASH, CASH, moved, found, status, "; ".join(filter(None, notes)))
-    notes = (f"{_plain(before.cash)} before, {len(fills)} fills", _said_of_movements(theirs.movements))
+    notes = (f"{plain(before.cash)} before, {len(fills)} fills", _said_of_movements(theirs.movements))
     return Item(Kind.CASH, CASH, expected, found, Status.BREAK, "; not explained by ".join(filter(None, notes)))
 
 
@@ -484,7 +482,7 @@ def _terms(fill: Fill) -> tuple[str, str, Side, Decimal, Decimal]:
 
 
 def _told(fill: Fill) -> str:
-    return f"{fill.side} {_plain(fill.quantity)} {fill.symbol} at {_plain(fill.price)}, order {fill.client_order_id}"
+    return f"{fill.side} {plain(fill.quantity)} {fill.symbol} at {plain(fill.price)}, order {fill.client_order_id}"
 
 
 def _external_orders(since: datetime, theirs: Theirs, seen: Collection[str]) -> Iterator[Item]:
@@ -496,15 +494,10 @@ def _external_orders(since: datetime, theirs: Theirs, seen: Collection[str]) -> 
 
 
 def _external_order(order: BrokerOrder, executed: Decimal, *, is_new: bool) -> Item:
-    note = f"{order.side} {_plain(order.quantity)} {order.symbol}, {order.status}: not ours, left alone"
+    note = f"{order.side} {plain(order.quantity)} {order.symbol}, {order.status}: not ours, left alone"
     status = Status.EXTERNAL if is_new or executed else Status.EQUAL
     before, after = order.filled_quantity - executed, order.filled_quantity
     return Item(Kind.EXTERNAL, order.client_order_id, before, after, status, note, order.average_price)
-
-
-def _plain(amount: Decimal) -> str:
-    text = f"{amount:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 _COLUMNS = {

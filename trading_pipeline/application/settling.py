@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from trading_pipeline.application.venue import ExecutionRules, Venue, log_order, plain
+from trading_pipeline.application.venue import ExecutionRules, Venue, log_order
 from trading_pipeline.application.working import ENDED
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import RequestRefused, TransientError
+from trading_pipeline.domain.instruments import plain
 from trading_pipeline.domain.orders import BrokerOrder, OrderStatus
 from trading_pipeline.ports import Attempt, IntentState, JournalEntry
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trading_pipeline.application.venue import ZERO, highest_price, plain
-from trading_pipeline.domain.instruments import CENT, QUANTITY_STEP, WHOLE_SHARE, round_price, round_quantity
+from trading_pipeline.application.venue import ZERO, highest_price
+from trading_pipeline.domain.instruments import CENT, QUANTITY_STEP, WHOLE_SHARE, plain, round_price, round_quantity
 from trading_pipeline.domain.orders import SMALLEST_BUY, OrderIntent, Refusal, Rejected, Side
 from trading_pipeline.domain.portfolio import Portfolio
 from trading_pipeline.ports import Quote

@@ -13,8 +13,9 @@ from typing import assert_never
 
 from trading_pipeline.application import gate
 from trading_pipeline.application.sizing import Later, Never, Order, after_refusal
-from trading_pipeline.application.venue import ZERO, Desk, Pursuit, dollars, plain
+from trading_pipeline.application.venue import ZERO, Desk, Pursuit, dollars
 from trading_pipeline.domain.errors import TransientError
+from trading_pipeline.domain.instruments import plain
 from trading_pipeline.domain.orders import Accepted, BrokerOrder, Refusal, Rejected, Side, Unknown
 from trading_pipeline.ports import IntentState, JournalEntry
 

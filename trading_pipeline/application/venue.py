@@ -315,12 +315,3 @@ def dollars(shares: Decimal, limit: Decimal | None, intent: OrderIntent) -> Deci
 def highest_price(intent: OrderIntent) -> Decimal:
     """Return the most that a share of ``intent`` may cost."""
     return intent.limit_price or intent.reference_price * MARKET_ORDER_MARGIN
-
-
-def plain(quantity: Decimal) -> str:
-    """Return a quantity as people write it.
-
-    >>> plain(Decimal("664.000000000")), plain(Decimal("12.500")), plain(Decimal("1E+2"))
-    ('664', '12.5', '100')
-    """
-    return f"{quantity.normalize():f}"

@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from trading_pipeline.application.submission import acknowledged
-from trading_pipeline.application.venue import ZERO, Desk, Pursuit, plain
+from trading_pipeline.application.venue import ZERO, Desk, Pursuit
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import RequestRefused, TransientError
+from trading_pipeline.domain.instruments import plain
 from trading_pipeline.domain.orders import SMALLEST_BUY, BrokerOrder, OrderStatus
 from trading_pipeline.ports import IntentState
 

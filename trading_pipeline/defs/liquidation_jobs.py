@@ -10,12 +10,12 @@ from trading_pipeline.adapters.neutral_mode import lasting_name
 from trading_pipeline.application.liquidation import Liquidated, agreed, asked, confirmed
 from trading_pipeline.application.liquidation_desk import LiquidationDesk
 from trading_pipeline.application.liquidation_plan import Preview, preview
-from trading_pipeline.application.venue import plain
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.kill_jobs import TAGS
 from trading_pipeline.defs.liquidation import carried_out, desk_of, looked
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain.errors import InvalidInput, PipelineError
+from trading_pipeline.domain.instruments import plain
 from trading_pipeline.domain.liquidation import LiquidationRequest, LiquidationTrigger
 from trading_pipeline.domain.risk.trading_state import PERSON
 

@@ -17,6 +17,8 @@ CASH = "CASH"
 QUANTITY_STEP = Decimal("0.000000001")
 WHOLE_SHARE = Decimal(1)
 CENT = Decimal("0.01")
+# Tables keep nine decimals: what is computed with and what is stored are the same number.
+STORED_STEP = Decimal("0.000000001")
 SUB_DOLLAR_TICK = Decimal("0.0001")
 
 
@@ -63,6 +65,15 @@ def price_tick(price: Decimal) -> Decimal:
     (Decimal('0.01'), Decimal('0.0001'))
     """
     return CENT if price >= 1 else SUB_DOLLAR_TICK
+
+
+def plain(amount: Decimal) -> str:
+    """Return a quantity or an amount as people and brokers write it: digits, no exponent, no trailing zeros.
+
+    >>> plain(Decimal("664.000000000")), plain(Decimal("1E+2")), plain(Decimal("1E-7")), plain(Decimal("-0.00"))
+    ('664', '100', '0.0000001', '0')
+    """
+    return format(amount.normalize(), "f") if amount else "0"
 
 
 def round_quantity(quantity: Decimal, step: Decimal) -> Decimal:

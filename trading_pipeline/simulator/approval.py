@@ -2,13 +2,13 @@
 
 from decimal import ROUND_UP, Decimal
 
-from trading_pipeline.domain.instruments import CENT, QUANTITY_STEP, round_quantity
+from trading_pipeline.domain.instruments import CENT, QUANTITY_STEP, plain, round_quantity
 from trading_pipeline.simulator.admission import require_grid
 from trading_pipeline.simulator.clock import Clock
 from trading_pipeline.simulator.exchange import Exchange
 from trading_pipeline.simulator.ledger import Ledger
 from trading_pipeline.simulator.records import ZERO, Order, OrderRequest, OrderType, Side
-from trading_pipeline.simulator.refusals import bad_order, bad_parameter, not_allowed, plain
+from trading_pipeline.simulator.refusals import bad_order, bad_parameter, not_allowed
 from trading_pipeline.simulator.store import Store
 
 # A market buy must be able to pay a little more than the quote: the lower end of what the documentation names.

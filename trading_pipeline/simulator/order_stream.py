@@ -11,8 +11,8 @@ from typing import Any
 
 from starlette.websockets import WebSocket
 
+from trading_pipeline.domain.instruments import plain
 from trading_pipeline.simulator.records import Event
-from trading_pipeline.simulator.refusals import plain
 from trading_pipeline.simulator.stream_endpoint import Connection, Endpoint, Json, OrderFeed, as_bytes, as_text
 from trading_pipeline.simulator.stream_faults import TRADING, StreamFaults
 from trading_pipeline.simulator.wire import order_json, utc_text

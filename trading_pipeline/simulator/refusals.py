@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from trading_pipeline.domain.errors import RequestRefused
 
@@ -20,15 +19,6 @@ class Refusal(RequestRefused):
         super().__init__(message, "" if code is None else str(code))
         self.status = status
         self.body = {"message": message, **({} if code is None else {"code": code}), **details}
-
-
-def plain(amount: Decimal) -> str:
-    """Return ``amount`` as the API writes numbers: no exponent, no trailing zeros.
-
-    >>> plain(Decimal("1E+2")), plain(Decimal("0.500")), plain(Decimal("0.00"))
-    ('100', '0.5', '0')
-    """
-    return format(amount.normalize(), "f") if amount else "0"
 
 
 def bad_parameter(message: str) -> Refusal:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from trading_pipeline.domain.instruments import plain
 from trading_pipeline.domain.sessions import NEW_YORK, close_of, next_session, open_of
 from trading_pipeline.simulator.clock import is_open, next_boundary
 from trading_pipeline.simulator.exchange import Asset, Quote, asset_id
 from trading_pipeline.simulator.generated import SymbolBars
 from trading_pipeline.simulator.ledger import AccountView, PositionView
 from trading_pipeline.simulator.records import EXECUTION_KIND, Execution, Movement, Order, Side
-from trading_pipeline.simulator.refusals import plain
 from trading_pipeline.simulator.universe import Split
 
 Json = dict[str, Any]

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from trading_pipeline.application.venue import plain
 from trading_pipeline.cli.drills.stage import opened_stage
+from trading_pipeline.domain.instruments import plain
 
 MARKET = "simulated-generated-7"
 

@@ -6,7 +6,7 @@ import pytest
 from alpaca.common.exceptions import APIError
 from alpaca.trading.requests import MarketOrderRequest
 
-from trading_pipeline.simulator.refusals import plain
+from trading_pipeline.domain.instruments import plain
 
 
 @pytest.fixture

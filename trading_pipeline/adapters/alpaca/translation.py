@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from trading_pipeline.domain.errors import DependencyUnavailable, InvalidBars
 from trading_pipeline.domain.fills import Fill
+from trading_pipeline.domain.instruments import plain
 from trading_pipeline.domain.orders import ORDER_ID_PREFIX, BrokerOrder, OrderIntent, OrderStatus, Side
 from trading_pipeline.domain.portfolio import Portfolio, Position
 from trading_pipeline.domain.risk.corporate_actions import ActionKind, CorporateAction
@@ -60,15 +61,6 @@ def decimal(value: str | float) -> Decimal:
     if not number.is_finite():
         raise ValueError(f"an amount must be finite, was {value}")
     return number
-
-
-def plain(amount: Decimal) -> str:
-    """Return ``amount`` as Alpaca wants it: digits, no exponent, no trailing zeros.
-
-    >>> plain(Decimal("1E-7")), plain(Decimal("100.50")), plain(Decimal("1E+2"))
-    ('0.0000001', '100.5', '100')
-    """
-    return format(amount.normalize(), "f")
 
 
 def instant(text: str) -> datetime:
