@@ -13,7 +13,7 @@ from decimal import Decimal, localcontext
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from trading_pipeline.application.reconciliation import fills_from_frame
+from trading_pipeline.application.reconciliation_table import fills_from_frame
 from trading_pipeline.domain.fills import Fill
 from trading_pipeline.domain.instruments import STORED_STEP
 from trading_pipeline.domain.portfolio import CASH, Portfolio, Position

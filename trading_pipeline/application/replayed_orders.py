@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from trading_pipeline.application import planning, risk_inputs
-from trading_pipeline.application.reconciliation import fills_from_frame
+from trading_pipeline.application.reconciliation_table import fills_from_frame
 from trading_pipeline.application.records import Chain, Records
 from trading_pipeline.application.replay import Replayed, Verdict, compared
 from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS

@@ -13,7 +13,7 @@ from trading_pipeline import __version__
 from trading_pipeline.adapters.logs import bound
 from trading_pipeline.application import planning, plans, risk_inputs
 from trading_pipeline.application.decision import newest
-from trading_pipeline.application.reconciliation import fills_from_frame
+from trading_pipeline.application.reconciliation_table import fills_from_frame
 from trading_pipeline.application.risk_inputs import HISTORY_SESSIONS
 from trading_pipeline.application.symbol_facts import closes, instruments_of, tradability_of
 from trading_pipeline.defs import metadata

@@ -7,9 +7,11 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from trading_pipeline.application import reconciliation as books
+from trading_pipeline.application import books
 from trading_pipeline.application.execution import report
 from trading_pipeline.application.planning import portfolio_from_frame
+from trading_pipeline.application.reconciliation import observed, respond
+from trading_pipeline.application.reconciliation_table import fills_from_frame, last_known, to_frame
 from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.partitions import session_of
@@ -40,11 +42,11 @@ def reconciliation(
     world: TradingWorld = context.resources.world
     session = session_of(context.partition_key)
     before = portfolio_from_frame(portfolio_snapshot)
-    theirs = books.observed(world.broker, world.clock, before.as_of, world.broker)
+    theirs = observed(world.broker, world.clock, before.as_of, world.broker)
     _refuse_late(session, theirs.portfolio.as_of)
     found = books.reconcile(_ours(world, session, before, fills), theirs)
     _respond(world, found, session, "after placing")
-    return metadata.materialised(context, books.to_frame(found, session), described(found, session))
+    return metadata.materialised(context, to_frame(found, session), described(found, session))
 
 
 def _ours(world: TradingWorld, session: date, before: Portfolio, fills: pd.DataFrame) -> books.Ours:
@@ -55,7 +57,7 @@ def _ours(world: TradingWorld, session: date, before: Portfolio, fills: pd.DataF
     plans = [plan.plan_id for plan in begun] + ([holder] if holder else [])
     sold = [fill for plan in begun for fill in report(plan, world.venue).fills]
     journal = [line for plan_id in plans for line in world.journal.history(plan_id)]
-    return books.Ours(before, (*books.fills_from_frame(fills), *sold), journal)
+    return books.Ours(before, (*fills_from_frame(fills), *sold), journal)
 
 
 def _was_begun(world: TradingWorld, plan: Plan) -> bool:
@@ -77,10 +79,10 @@ def before_planning(world: TradingWorld, session: date, account_number: str) -> 
     Where nothing was ever compared, there is nothing to compare with, and nothing is wrong.
     """
     first, last = sessions.previous_session(session, MOST_SESSIONS_BACK), sessions.previous_session(session)
-    known = books.last_known(world.tables.read(TABLE, first, last), account_number)
+    known = last_known(world.tables.read(TABLE, first, last), account_number)
     if known is None:
         return {"compared": 0}
-    found = books.compare_with_known(known, books.observed(world.broker, world.clock, known.portfolio.as_of))
+    found = books.compare_with_known(known, observed(world.broker, world.clock, known.portfolio.as_of))
     _respond(world, found, session, "before planning")
     return described(found, session)
 
@@ -88,12 +90,12 @@ def before_planning(world: TradingWorld, session: date, account_number: str) -> 
 def _respond(world: TradingWorld, found: books.Reconciliation, session: date, when: str) -> None:
     reduces = world.settings.monitoring.reduce_on_external_orders
     on_external = TradingMode.REDUCING if reduces else TradingMode.ACTIVE
-    books.respond(found, session, when, world.trading_state, world.notifier, on_external)
+    respond(found, session, when, world.trading_state, world.notifier, on_external)
 
 
 def described(found: books.Reconciliation, session: date) -> dict[str, Any]:
     """Return what a person wants to see of a comparison: counts, and the differences."""
-    differences = books.to_frame(replace(found, items=found.differences), session)
+    differences = to_frame(replace(found, items=found.differences), session)
     return {
         "compared": len(found.items),
         "broken": len(found.breaks),
