@@ -32,7 +32,8 @@ import numpy as np
 import talib
 
 from trading_pipeline.domain.bars import ClosePanel
-from trading_pipeline.domain.indicators import FloatArray, Indicator, IndicatorPanel, Reading, average_true_range
+from trading_pipeline.domain.indicators import FloatArray, Indicator, average_true_range
+from trading_pipeline.domain.readings import IndicatorPanel, Reading
 
 CLAIM = 1.3
 TOLERANCE = 1e-9

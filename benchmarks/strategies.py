@@ -37,7 +37,8 @@ import talib
 from naive import NaiveEvaluator
 
 from trading_pipeline.domain.bars import ClosePanel, close_panel
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.sessions import sessions_between
 from trading_pipeline.domain.signals import history_frame
 from trading_pipeline.domain.smoothing import Smoothing

@@ -10,7 +10,7 @@ import pandas as pd
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.allocation import Allocation, Drift, allocate, breaker_of, drift_of, from_frame
 from trading_pipeline.domain.bars import close_panel
-from trading_pipeline.domain.indicators import IndicatorPanel
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.signals import Signal, signals_from_frame, signals_of
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import Strategy, tree

@@ -19,7 +19,7 @@ from trading_pipeline.application.tracing import (
     VersionedTables,
 )
 from trading_pipeline.domain import sessions
-from trading_pipeline.domain.indicators import IndicatorPanel
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.signals import Signal, signals_from_frame
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import Strategy, tree

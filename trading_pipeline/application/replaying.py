@@ -14,8 +14,8 @@ from trading_pipeline.domain import sessions
 from trading_pipeline.domain.allocation import Allocation, from_frame, to_frame
 from trading_pipeline.domain.errors import PipelineError
 from trading_pipeline.domain.freshness import usable_bars
-from trading_pipeline.domain.indicators import IndicatorPanel
 from trading_pipeline.domain.instruments import CASH
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.signals import Signal
 from trading_pipeline.domain.signals import to_frame as signal_frame
 from trading_pipeline.domain.strategies.rationale_text import weighted

@@ -12,7 +12,7 @@ import pandas as pd
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.bars import close_panel
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import IndicatorPanel
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.signals import HISTORY_COLUMNS, SignalStatus, history_frame
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import Strategy, tree

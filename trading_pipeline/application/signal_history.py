@@ -9,7 +9,8 @@ import numpy as np
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.bars import close_panel
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import FloatArray, IndicatorPanel
+from trading_pipeline.domain.indicators import FloatArray
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.signals import history_frame
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import Strategy, tree

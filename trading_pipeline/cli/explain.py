@@ -16,7 +16,7 @@ from trading_pipeline.domain.errors import InvalidInput
 if TYPE_CHECKING:
     from trading_pipeline.adapters.storage.tables import DeltaTables
     from trading_pipeline.cli.workshop import Choice
-    from trading_pipeline.domain.indicators import IndicatorPanel
+    from trading_pipeline.domain.readings import IndicatorPanel
     from trading_pipeline.domain.signals import Signal
     from trading_pipeline.domain.smoothing import Smoothing
     from trading_pipeline.domain.strategies import Strategy
@@ -99,7 +99,7 @@ def session_of(text: str) -> date:
 def _computed(strategy: "Strategy", session: date, path: Path, smoothing: "Smoothing") -> "IndicatorPanel":
     from trading_pipeline.adapters.stored_bars import read_bars
     from trading_pipeline.domain.bars import close_panel
-    from trading_pipeline.domain.indicators import IndicatorPanel
+    from trading_pipeline.domain.readings import IndicatorPanel
     from trading_pipeline.domain.sessions import sessions_between
     from trading_pipeline.domain.strategies import tree
 
@@ -118,7 +118,7 @@ def _stored(
     """Return the readings that were stored for the decision, and what is doubtful about the signal stored with them."""
     from trading_pipeline.adapters.storage.tables import DeltaTables
     from trading_pipeline.application.decision import signal_of
-    from trading_pipeline.domain.indicators import IndicatorPanel
+    from trading_pipeline.domain.readings import IndicatorPanel
     from trading_pipeline.domain.sessions import next_session
     from trading_pipeline.domain.strategies import tree
 

@@ -52,7 +52,7 @@ def fixed_evaluation(strategy: "Strategy") -> "Evaluation":
 
     A symbol that the generated market does not have is missing on every session.
     """
-    from trading_pipeline.domain.indicators import IndicatorPanel
+    from trading_pipeline.domain.readings import IndicatorPanel
     from trading_pipeline.domain.strategies import tree
     from trading_pipeline.domain.strategies.evaluation import evaluate
 

@@ -1,4 +1,4 @@
-"""Indicators of daily closes, and the panel of readings that strategies decide on.
+"""Indicators of daily closes.
 
 Every function takes one series of completed, adjusted closes, oldest first,
 and answers an array of the same length. **Missing is missing**: where a window
@@ -11,23 +11,14 @@ ever (an adjusted reverse-split fund falls from 5e11 to 10), and TA-Lib's
 deviation, a difference of squares, loses its digits where returns hardly differ.
 """
 
-import collections
-import functools
-import hashlib
 import math
-import operator
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from trading_pipeline.domain.bars import ClosePanel
-from trading_pipeline.domain.errors import BrokenContract, InvalidInput, PermanentError
+from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.windows import (
     ONE,
@@ -46,7 +37,6 @@ SESSIONS_PER_YEAR = 252
 WILDER_LOOK_BACK = 14
 EXPONENTIAL_LOOK_BACK = 7
 NEUTRAL_RSI = 50.0
-_READING_COLUMNS = ["symbol", "indicator", "window"]
 
 
 class Indicator(StrEnum):
@@ -85,10 +75,10 @@ def compute(
     Raises:
         InvalidInput: the window is too small, or the closes are not one series of positive numbers.
     """
-    _check_window(indicator, window)
+    check_window(indicator, window)
     series = _series(closes)
-    desk = _Desk(series.size, smoothing)
-    answer = _PLANS[indicator](desk, window)
+    desk = ReadingDesk(series.size, smoothing)
+    answer = PLANS[indicator](desk, window)
     desk.lay(series)
     answers = np.empty(series.size)
     answer(answers)
@@ -282,7 +272,7 @@ def look_back(indicator: Indicator, window: int, smoothing: Smoothing = Smoothin
     Raises:
         InvalidInput: the window is too small.
     """
-    _check_window(indicator, window)
+    check_window(indicator, window)
     if indicator is Indicator.RSI and smoothing is Smoothing.WILDER:
         return WILDER_LOOK_BACK * window + 1
     if indicator is Indicator.EMA:
@@ -293,7 +283,12 @@ def look_back(indicator: Indicator, window: int, smoothing: Smoothing = Smoothin
 _OF_CHANGES = frozenset({Indicator.RSI, Indicator.MEAN_RETURN, Indicator.CUMULATIVE_RETURN, Indicator.RETURN_DEVIATION})
 
 
-def _check_window(indicator: Indicator, window: int) -> None:
+def check_window(indicator: Indicator, window: int) -> None:
+    """Refuse a window over which the indicator has no meaning.
+
+    Raises:
+        InvalidInput: it is too small, or a price is asked for over more than one close.
+    """
     smallest = 2 if indicator is Indicator.RSI else 1
     if window < smallest:
         raise InvalidInput(f"the window of {indicator} was {window}: it must be at least {smallest}")
@@ -322,7 +317,7 @@ def _is_positive(prices: FloatArray) -> bool:
     return prices.size > 0 and bool(prices[prices.argmin()] > 0)
 
 
-class _Desk(PriceWindows):
+class ReadingDesk(PriceWindows):
     """Where readings of one series of closes after another are computed, all of one length."""
 
     def __init__(self, length: int, smoothing: Smoothing) -> None:
@@ -341,18 +336,18 @@ class _Desk(PriceWindows):
 
 _HUNDRED = np.array(100.0)
 
-_Answer = Callable[[FloatArray], None]
+Answer = Callable[[FloatArray], None]
 """Write a reading of the closes that lie on the desk into an array as long as they are."""
 
 
-def _price(desk: _Desk, window: int) -> _Answer:  # noqa: ARG001
+def _price(desk: ReadingDesk, window: int) -> Answer:  # noqa: ARG001
     def answer(out: FloatArray) -> None:
         out[:] = desk.closes
 
     return answer
 
 
-def _mean(desk: _Desk, window: int) -> _Answer:
+def _mean(desk: ReadingDesk, window: int) -> Answer:
     [sums], repeats, size = desk.prices.of(window), desk.repeats, np.array(float(window))
 
     def answer(out: FloatArray) -> None:
@@ -365,7 +360,7 @@ def _mean(desk: _Desk, window: int) -> _Answer:
     return answer
 
 
-def _mean_return(desk: _Desk, window: int) -> _Answer:
+def _mean_return(desk: ReadingDesk, window: int) -> Answer:
     sums, _ = desk.returns.of(window)
     percent = np.array(100 / window)
 
@@ -376,7 +371,7 @@ def _mean_return(desk: _Desk, window: int) -> _Answer:
     return answer
 
 
-def _cumulative_return(desk: _Desk, window: int) -> _Answer:
+def _cumulative_return(desk: ReadingDesk, window: int) -> Answer:
     later, earlier = desk.closes[window:], desk.closes[:-window]
     ratios = desk.room[: later.size]
 
@@ -390,7 +385,7 @@ def _cumulative_return(desk: _Desk, window: int) -> _Answer:
     return answer
 
 
-def _return_deviation(desk: _Desk, window: int) -> _Answer:
+def _return_deviation(desk: ReadingDesk, window: int) -> Answer:
     if window == 1:
         return _nothing
     spreads_of_returns = WindowSpreads(desk.returns, window, desk.room)
@@ -403,7 +398,7 @@ def _return_deviation(desk: _Desk, window: int) -> _Answer:
     return answer
 
 
-def _price_deviation(desk: _Desk, window: int) -> _Answer:
+def _price_deviation(desk: ReadingDesk, window: int) -> Answer:
     if window == 1:
         return _nothing
 
@@ -419,7 +414,7 @@ def _nothing(out: FloatArray) -> None:
     out[:] = np.nan
 
 
-def _max_drawdown(desk: _Desk, window: int) -> _Answer:
+def _max_drawdown(desk: ReadingDesk, window: int) -> Answer:
     def answer(out: FloatArray) -> None:
         falls = drawdowns(desk.closes, window)
         np.multiply(falls, 100, at_full_windows(out, falls.size))
@@ -427,7 +422,7 @@ def _max_drawdown(desk: _Desk, window: int) -> _Answer:
     return answer
 
 
-def _relative_strength(desk: _Desk, window: int) -> _Answer:
+def _relative_strength(desk: ReadingDesk, window: int) -> Answer:
     if desk.smoothing is Smoothing.CUTLER:
         return _cutler(desk, window)
 
@@ -437,7 +432,7 @@ def _relative_strength(desk: _Desk, window: int) -> _Answer:
     return answer
 
 
-def _cutler(desk: _Desk, window: int) -> _Answer:
+def _cutler(desk: ReadingDesk, window: int) -> Answer:
     gains, losses = desk.moves.of(window)
 
     def answer(out: FloatArray) -> None:
@@ -449,7 +444,7 @@ def _cutler(desk: _Desk, window: int) -> _Answer:
     return answer
 
 
-def _exponential_mean(desk: _Desk, window: int) -> _Answer:
+def _exponential_mean(desk: ReadingDesk, window: int) -> Answer:
     if window == 1:
         return _price(desk, window)
 
@@ -459,7 +454,7 @@ def _exponential_mean(desk: _Desk, window: int) -> _Answer:
     return answer
 
 
-def _by_run(desk: _Desk, needed: int, answer: Callable[[FloatArray], FloatArray], out: FloatArray) -> None:
+def _by_run(desk: ReadingDesk, needed: int, answer: Callable[[FloatArray], FloatArray], out: FloatArray) -> None:
     """Answer each stretch without a gap on its own: after a NaN TA-Lib's RSI says 0.0 for ever."""
     if desk.whole and desk.closes.size >= needed:
         out[:] = answer(desk.closes)
@@ -506,7 +501,7 @@ def _true_range_mean(high: FloatArray, low: FloatArray, close: FloatArray, windo
     return answers
 
 
-_PLANS: Mapping[Indicator, Callable[[_Desk, int], _Answer]] = {
+PLANS: Mapping[Indicator, Callable[[ReadingDesk, int], Answer]] = {
     Indicator.RSI: _relative_strength,
     Indicator.PRICE: _price,
     Indicator.SMA: _mean,
@@ -517,221 +512,4 @@ _PLANS: Mapping[Indicator, Callable[[_Desk, int], _Answer]] = {
     Indicator.PRICE_DEVIATION: _price_deviation,
     Indicator.MAX_DRAWDOWN: _max_drawdown,
 }
-
-
-@dataclass(frozen=True, order=True)
-class Reading:
-    """One thing that a strategy reads: an indicator of a symbol over a window of sessions (1 for a price).
-
-    >>> print(Reading("SPY", Indicator.RSI, 10), Reading("SPY", Indicator.PRICE, 1))
-    rsi(SPY,10) price(SPY)
-
-    Raises:
-        InvalidInput: the window is too small for the indicator.
-    """
-
-    symbol: str
-    indicator: Indicator
-    window: int
-
-    def __post_init__(self) -> None:
-        """Refuse a window over which the indicator has no meaning."""
-        _check_window(self.indicator, self.window)
-
-    def __str__(self) -> str:
-        """Name the reading as the strategies' definitions do."""
-        if self.indicator is Indicator.PRICE:
-            return f"price({self.symbol})"
-        return f"{self.indicator}({self.symbol},{self.window})"
-
-
-_Kind = tuple[Indicator, int]
-_KIND: Callable[[Reading], _Kind] = operator.attrgetter("indicator", "window")
-
-
-def _by_symbol(readings: Iterable[Reading]) -> list[tuple[str, list[_Kind], list[Reading]]]:
-    """Sort ``readings`` by symbol and kind, each once; neighbours of which the same is asked share their list of kinds.
-
-    In a wide panel that is nearly all of them: their readings are sorted, and
-    planned, only once.
-    """
-    found: dict[str, list[Reading]] = collections.defaultdict(list)
-    for reading in readings:
-        found[reading.symbol].append(reading)
-    asked: list[tuple[str, list[_Kind], list[Reading]]] = []
-    given: list[_Kind] = []
-    for symbol, own in sorted(found.items()):
-        before, given = given, list(map(_KIND, own))
-        if given != before:
-            first = {kind: place for place, kind in reversed(list(enumerate(given)))}
-            kinds = sorted(first)
-            order = [first[kind] for kind in kinds]
-        asked.append((symbol, kinds, [own[place] for place in order]))
-    return asked
-
-
-def _fill(
-    table: FloatArray, closes: ClosePanel, asked: list[tuple[str, list[_Kind], list[Reading]]], smoothing: Smoothing
-) -> None:
-    """Write each of the readings ``asked`` for into its column of ``table``."""
-    series = dict(zip(closes.symbols, closes.values.T, strict=True))  # noqa: PD011 an array of ours
-    missing = np.full(len(table), np.nan)
-    columns = iter(table.T)
-    before: list[_Kind] | None = None
-    for symbol, kinds, _ in asked:
-        if kinds is not before:
-            desk = _Desk(len(table), smoothing)
-            answers = [_PLANS[indicator](desk, window) for indicator, window in kinds]
-            before = kinds
-        desk.lay(series.get(symbol, missing))
-        for answer in answers:
-            answer(next(columns))
-
-
-@dataclass(frozen=True, eq=False)
-class IndicatorPanel:
-    """Readings over sessions, NaN where undefined; never changed once made.
-
-    ``table`` holds a row for each session, oldest first, and a column for each
-    reading. Panels are compared by ``fingerprint``.
-    """
-
-    sessions: tuple[date, ...]
-    readings: tuple[Reading, ...]
-    table: FloatArray
-
-    def __post_init__(self) -> None:
-        """Close the table to changes.
-
-        Raises:
-            InvalidInput: the table's shape is not sessions by readings.
-        """
-        wanted = (len(self.sessions), len(self.readings))
-        if self.table.shape != wanted:
-            raise InvalidInput(
-                f"the table of a panel had the shape {self.table.shape}: it must be sessions by readings, {wanted}"
-            )
-        self.table.setflags(write=False)
-
-    @classmethod
-    def from_closes(
-        cls, closes: ClosePanel, readings: Iterable[Reading], smoothing: Smoothing = Smoothing.WILDER
-    ) -> "IndicatorPanel":
-        """Compute each of ``readings`` once; those of a symbol without closes are NaN."""
-        asked = _by_symbol(readings)
-        wanted = tuple(reading for _, _, own in asked for reading in own)
-        # A column is what is read, so a column is what lies together in memory.
-        table = np.empty((len(closes.sessions), len(wanted)), order="F")
-        _fill(table, closes, asked, smoothing)
-        return cls(closes.sessions, wanted, table)
-
-    def values(self, reading: Reading) -> FloatArray:
-        """Return ``reading`` over the panel's sessions, oldest first, closed to changes.
-
-        Raises:
-            PermanentError: nobody computed it. There is no default.
-        """
-        place = self._places.get(reading)
-        if place is None:
-            raise PermanentError(
-                f"{reading} was asked for and is not among the {len(self.readings)} readings of this panel: "
-                "declare it where the panel is made"
-            )
-        return self.table[:, place]
-
-    @functools.cached_property
-    def _places(self) -> Mapping[Reading, int]:
-        return {reading: place for place, reading in enumerate(self.readings)}
-
-    def __contains__(self, reading: Reading) -> bool:
-        """Tell whether somebody computed ``reading``."""
-        return reading in self._places
-
-    def with_columns(self, columns: Mapping[Reading, FloatArray]) -> "IndicatorPanel":
-        """Return this panel with further readings, one value a session each; those that it has stay as they are."""
-        added = {reading: values for reading, values in columns.items() if reading not in self}
-        table = np.empty((len(self.sessions), len(self.readings) + len(added)), order="F")
-        table[:, : len(self.readings)] = self.table
-        for place, values in enumerate(added.values(), start=len(self.readings)):
-            table[:, place] = values
-        return IndicatorPanel(self.sessions, (*self.readings, *added), table)
-
-    def of(self, readings: Iterable[Reading]) -> "IndicatorPanel":
-        """Return the panel of these readings alone.
-
-        Raises:
-            PermanentError: nobody computed one of them.
-        """
-        wanted = tuple(readings)
-        columns = [self.values(reading) for reading in wanted]
-        table = np.stack(columns).T if columns else np.empty((len(self.sessions), 0))
-        return IndicatorPanel(self.sessions, wanted, table)
-
-    def last(self, count: int) -> "IndicatorPanel":
-        """Return the panel of the last ``count`` sessions, or of all if there are fewer."""
-        first = max(len(self.sessions) - count, 0)
-        return IndicatorPanel(self.sessions[first:], self.readings, self.table[first:])
-
-    def to_frame(self, session: date) -> pd.DataFrame:
-        """Return the panel as rows of the table ``indicators`` for the decision session ``session``.
-
-        One row for each session and reading; ``observed`` is the reading's own
-        session, ``value`` is NaN where undefined.
-        """
-        rows = np.repeat(np.arange(len(self.sessions)), len(self.readings))
-        columns = np.tile(np.arange(len(self.readings)), len(self.sessions))
-        symbols = np.array([reading.symbol for reading in self.readings], dtype=object)
-        names = np.array([str(reading.indicator) for reading in self.readings], dtype=object)
-        windows = np.array([reading.window for reading in self.readings], dtype=np.int64)
-        return pd.DataFrame(
-            {
-                "session": np.full(rows.size, session, dtype=object),
-                "observed": np.array(self.sessions, dtype=object)[rows],
-                "symbol": pd.Series(symbols[columns], dtype="str"),
-                "indicator": pd.Series(names[columns], dtype="str"),
-                "window": windows[columns],
-                "value": self.table.ravel(),
-            }
-        )
-
-    @classmethod
-    def from_frame(cls, frame: pd.DataFrame) -> "IndicatorPanel":
-        """Return the panel that ``to_frame`` wrote; a value that is null, or has no row, is NaN.
-
-        Raises:
-            BrokenContract: a reading appears twice in a session, or its indicator is unknown.
-        """
-        twice = frame.duplicated(["observed", *_READING_COLUMNS])
-        if twice.any():
-            raise BrokenContract(
-                f"{int(twice.sum())} readings appear twice in a session, the first: "
-                f"{_described(frame[twice].iloc[0])}. Rebuild the indicators of the decision session"
-            )
-        rows, sessions = pd.factorize(frame["observed"], sort=True)
-        columns, keys = pd.factorize(pd.MultiIndex.from_frame(frame[_READING_COLUMNS]), sort=True)
-        table = np.full((len(sessions), len(keys)), np.nan, order="F")
-        table[rows, columns] = frame["value"].to_numpy(dtype=np.float64, na_value=np.nan)
-        return cls(tuple(sessions), tuple(_reading(*key) for key in keys), table)
-
-    def fingerprint(self) -> str:
-        """Return a SHA-256, in hex, of the sessions, the readings and the values of the last session.
-
-        The same on any machine; every NaN counts as one and the same.
-        """
-        newest = np.full(len(self.readings), np.nan) if not self.sessions else self.table[-1] + 0.0
-        newest = np.where(np.isnan(newest), np.nan, newest).astype("<f8")
-        names = [*map(str, self.sessions), *map(str, self.readings)]
-        return hashlib.sha256("\n".join(names).encode() + newest.tobytes()).hexdigest()
-
-
-def _reading(symbol: str, indicator: str, window: int) -> Reading:
-    try:
-        return Reading(symbol, Indicator(indicator), int(window))
-    except ValueError as error:
-        raise BrokenContract(
-            f"the indicator of {symbol} was {indicator!r}: it must be one of {', '.join(Indicator)}"
-        ) from error
-
-
-def _described(row: "pd.Series[Any]") -> str:
-    return f"{row['indicator']}({row['symbol']},{row['window']}) of {row['observed']}"
+"""How each indicator over a window is read off a desk, whatever closes will lie there."""

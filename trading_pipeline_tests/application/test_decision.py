@@ -10,7 +10,7 @@ from trading_pipeline.application.decision import consolidated, newest, panel_of
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.allocation import Allocation, Contribution, SleeveStatus, to_frame
 from trading_pipeline.domain.bars import COLUMNS, close_panel
-from trading_pipeline.domain.indicators import IndicatorPanel
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.signals import Signal, SignalStatus
 from trading_pipeline.domain.signals import to_frame as signal_frame
 from trading_pipeline.domain.smoothing import Smoothing

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trading_pipeline.application.sharded_history import COLUMNS, coverage, evaluations_of, history_of, shards, size_of
 from trading_pipeline.application.signal_history import signal_history
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import IndicatorPanel
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.sessions import sessions_between
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES, Strategy, tree

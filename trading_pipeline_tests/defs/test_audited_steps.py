@@ -22,7 +22,7 @@ from trading_pipeline.defs.partitions import session_partitions
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.defs.signal_names import signal_name
 from trading_pipeline.domain.errors import DependencyUnavailable
-from trading_pipeline.domain.indicators import IndicatorPanel
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.risk.trading_state import TradingMode
 from trading_pipeline.domain.signals import Signal, SignalStatus, to_frame
 from trading_pipeline.domain.smoothing import Smoothing

@@ -27,7 +27,7 @@ from trading_pipeline.defs.partitions import session_partitions
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.bars import COLUMNS
 from trading_pipeline.domain.errors import DataError
-from trading_pipeline.domain.indicators import IndicatorPanel
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.signals import SignalStatus
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import Strategy

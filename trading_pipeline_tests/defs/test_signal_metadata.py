@@ -11,7 +11,8 @@ from trading_pipeline.adapters.clocks import WallClock
 from trading_pipeline.adapters.metrics import NoMetrics
 from trading_pipeline.application.audit_trail import AuditTrail
 from trading_pipeline.defs.assets.signals import explanation, signal_asset
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import Strategy
 from trading_pipeline.domain.strategies.rationale import explain

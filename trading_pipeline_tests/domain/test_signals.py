@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from trading_pipeline.domain.errors import DataError
-from trading_pipeline.domain.indicators import IndicatorPanel
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.signals import (
     HISTORY_COLUMNS,
     SIGNAL_COLUMNS,

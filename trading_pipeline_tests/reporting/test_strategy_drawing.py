@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES
 from trading_pipeline.domain.strategies.rationale import explain

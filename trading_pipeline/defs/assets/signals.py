@@ -14,7 +14,7 @@ from trading_pipeline.defs import metadata
 from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.defs.signal_names import signal_name
-from trading_pipeline.domain.indicators import IndicatorPanel
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.signals import Signal, to_frame
 from trading_pipeline.domain.strategies import Strategy, tree
 from trading_pipeline.domain.strategies.rationale import Rationale, explain

@@ -8,7 +8,8 @@ from datetime import date
 
 import numpy as np
 
-from trading_pipeline.domain.indicators import FloatArray, IndicatorPanel
+from trading_pipeline.domain.indicators import FloatArray
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies.comparing import BoolArray
 from trading_pipeline.domain.strategies.evaluator import Evaluator

@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trading_pipeline.domain.indicators import FloatArray, Indicator, IndicatorPanel, Reading, compute
+from trading_pipeline.domain.indicators import FloatArray, Indicator, compute
+from trading_pipeline.domain.readings import IndicatorPanel, Reading
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies.comparing import EQUAL_WITHIN, BoolArray, best, holds, inverse_shares
 from trading_pipeline.domain.strategies.sharing import Number, SharedTree

@@ -8,7 +8,7 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
-from trading_pipeline.domain.indicators import Reading
+from trading_pipeline.domain.readings import Reading
 from trading_pipeline.domain.strategies.comparing import EQUAL_WITHIN, BoolArray
 from trading_pipeline.domain.strategies.evaluator import Evaluator, Rows
 from trading_pipeline.domain.strategies.tree import (

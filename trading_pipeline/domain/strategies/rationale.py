@@ -16,7 +16,8 @@ from typing import TypeAlias, assert_never, cast
 import numpy as np
 
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies.comparing import EQUAL_WITHIN, best
 from trading_pipeline.domain.strategies.evaluation import evaluate
@@ -278,7 +279,7 @@ def explain(tree: Node, panel: IndicatorPanel, row: int = -1, smoothing: Smoothi
     The arguments are those of ``evaluate``, and the answer is the one it gives:
     only nodes that the session reaches are looked at.
 
-    >>> from trading_pipeline.domain.indicators import Reading
+    >>> from trading_pipeline.domain.readings import Reading
     >>> from trading_pipeline.domain.strategies.tree import rsi
     >>> readings = (Reading("SPY", Indicator.RSI, 10),)
     >>> panel = IndicatorPanel((date(2026, 7, 31),), readings, np.array([[78.5]]))

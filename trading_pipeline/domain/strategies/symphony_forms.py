@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar, cast
 
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import Indicator, Reading
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.readings import Reading
 from trading_pipeline.domain.strategies.tree import (
     And,
     Asset,

@@ -26,7 +26,8 @@ from typing import NoReturn, TypeAlias
 
 from trading_pipeline.domain import indicators
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import Indicator, Reading
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.readings import Reading
 from trading_pipeline.domain.smoothing import Smoothing
 
 WEIGHT_TOLERANCE = 1e-9

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from trading_pipeline.domain.bars import ClosePanel, close_panel
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.strategies import STRATEGIES, tree
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.domain.strategies.evaluator import Evaluator

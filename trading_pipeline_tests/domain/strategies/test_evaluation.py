@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from trading_pipeline.domain.errors import PermanentError
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.strategies import tree
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.domain.strategies.tree import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trading_pipeline.domain.bars import ClosePanel
-from trading_pipeline.domain.indicators import IndicatorPanel
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES, tree
 from trading_pipeline.domain.strategies.evaluation import evaluate

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trading_pipeline.domain.bars import ClosePanel
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel, Reading
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.readings import IndicatorPanel, Reading
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.domain.strategies.sharing import SharedTree

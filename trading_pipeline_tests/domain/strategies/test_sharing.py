@@ -4,7 +4,8 @@ from datetime import date, timedelta
 import numpy as np
 
 from trading_pipeline.domain.bars import ClosePanel
-from trading_pipeline.domain.indicators import Indicator, IndicatorPanel
+from trading_pipeline.domain.indicators import Indicator
+from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.strategies.evaluation import evaluate
 from trading_pipeline.domain.strategies.evaluator import Evaluator
 from trading_pipeline.domain.strategies.sharing import SharedTree

@@ -5,7 +5,8 @@ import pickle
 import pytest
 
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.indicators import Indicator, Reading, look_back
+from trading_pipeline.domain.indicators import Indicator, look_back
+from trading_pipeline.domain.readings import Reading
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES, strategy_named, tree
 from trading_pipeline.domain.strategies.tree import (
