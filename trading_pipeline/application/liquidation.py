@@ -27,6 +27,7 @@ from trading_pipeline.domain.errors import InvalidInput, OutsideExecutionWindow,
 from trading_pipeline.domain.instruments import plain
 from trading_pipeline.domain.liquidation import (
     LIQUIDATION,
+    Consent,
     LeftOut,
     LiquidationRequest,
     LiquidationTerms,
@@ -62,12 +63,15 @@ class Liquidated:
         return f"{', '.join(ends)} {told}".rstrip()
 
 
-def asked(desk: LiquidationDesk, trigger: LiquidationTrigger, reason: str) -> LiquidationRequest:
+def asked(
+    desk: LiquidationDesk, trigger: LiquidationTrigger, reason: str, consent: Consent = Consent.CONFIRM
+) -> LiquidationRequest:
     """Ask for a liquidation and return the request, whose code a person repeats to confirm it.
 
     Of one change of the trading state there is one request: who asks again is
-    given the same, with a new code where that has expired. While one is under
-    way, that is returned.
+    given the same, with a new code where that has expired. What a person only
+    asked about gives way to what is set off, and any question to what is
+    automatic (``consent``). While one is under way, that is returned.
 
     Raises:
         InvalidInput: the reason is empty.
@@ -85,10 +89,18 @@ def asked(desk: LiquidationDesk, trigger: LiquidationTrigger, reason: str) -> Li
     wanted = LiquidationRequest(trigger, reason, account, epoch, now, now + desk.rules.code_valid)
     while True:
         earlier = desk.requests.of(account, epoch)
-        if earlier is not None and (earlier.stage is not Stage.REQUESTED or now < earlier.expires_at):
+        if earlier is not None and not _gives_way(earlier, wanted, consent):
             return earlier
         if desk.requests.replace(earlier, wanted):
             return wanted
+
+
+def _gives_way(earlier: LiquidationRequest, wanted: LiquidationRequest, consent: Consent) -> bool:
+    if earlier.stage is not Stage.REQUESTED:
+        return False
+    is_another = earlier.trigger is not wanted.trigger
+    is_stronger = earlier.trigger is LiquidationTrigger.PERSON or consent is Consent.AUTOMATIC
+    return wanted.made_at >= earlier.expires_at or (is_another and is_stronger)
 
 
 def agreed(desk: LiquidationDesk, account: str) -> LiquidationRequest | None:

@@ -50,7 +50,7 @@ def looked(desk: LiquidationDesk, events: MarketEvents, chosen: LiquidationSetti
 
 
 def _answered(desk: LiquidationDesk, cause: Cause, consent: Consent) -> str:
-    request = asked(desk, cause.trigger, cause.reason)
+    request = asked(desk, cause.trigger, cause.reason, consent)
     if consent is Consent.AUTOMATIC:
         request = confirmed(desk, request.code, f"the settings: {cause.trigger} is automatic")
         return f"{request.name} is {request.stage}: {cause.reason}"
@@ -68,8 +68,9 @@ def _causes(
 ) -> Iterator[Cause]:
     state = desk.trading_state.read()
     for trigger, latch in triggers(state):
+        consent = chosen.consent(trigger)
         since_then = newest is not None and latch.set_at is not None and newest.made_at >= latch.set_at
-        if chosen.consent(trigger) is not Consent.OFF and not (since_then and _is_answered(newest, state.epoch)):
+        if consent is not Consent.OFF and not (since_then and _is_answered(newest, consent, state.epoch)):
             yield Cause(trigger, str(latch))
     spike = LiquidationTrigger.VOLATILITY_SPIKE
     if chosen.consent(spike) is Consent.OFF or _was_asked(newest, spike, session):
@@ -79,9 +80,15 @@ def _causes(
         yield Cause(spike, f"{market} moved by {moved:.1f} of its daily deviations since the close before")
 
 
-def _is_answered(newest: LiquidationRequest | None, epoch: int) -> bool:
-    """Tell whether the newest request, made since, was carried out or still asks a person of the state as it is."""
-    return newest is not None and (newest.stage is not Stage.REQUESTED or newest.epoch == epoch)
+def _is_answered(newest: LiquidationRequest | None, consent: Consent, epoch: int) -> bool:
+    """Tell whether the newest request, made since, was agreed to, or asks a person of the state as it is.
+
+    One by which a person only looks at what would be sold asks nobody.
+    """
+    if newest is None or newest.stage is not Stage.REQUESTED:
+        return newest is not None
+    asks = newest.trigger is not LiquidationTrigger.PERSON and consent is not Consent.AUTOMATIC
+    return asks and newest.epoch == epoch
 
 
 def _was_asked(newest: LiquidationRequest | None, trigger: LiquidationTrigger, session: date) -> bool:

@@ -337,7 +337,7 @@ def test_a_preview_shows_the_orders_and_changes_nothing(office):
 
 def test_who_asks_again_is_given_the_same_code_until_it_expires(office):
     first = asked(office.desk(), LiquidationTrigger.PERSON, "drill")
-    assert asked(office.desk(), LiquidationTrigger.EQUITY_DRAWDOWN, "another") == first
+    assert asked(office.desk(), LiquidationTrigger.PERSON, "another") == first
 
     office.venue.clock.instant += timedelta(minutes=15)
     second = asked(office.desk(), LiquidationTrigger.PERSON, "drill")
@@ -345,6 +345,12 @@ def test_who_asks_again_is_given_the_same_code_until_it_expires(office):
     assert second.code != first.code
     with pytest.raises(InvalidInput, match="no liquidation"):
         confirmed(office.desk(), first.code, PERSON)
+
+
+def test_a_question_that_was_set_off_stands_when_a_person_looks_what_would_be_sold(office):
+    first = asked(office.desk(), LiquidationTrigger.EQUITY_DRAWDOWN, "15 %")
+
+    assert asked(office.desk(), LiquidationTrigger.PERSON, "what would be sold?") == first
 
 
 def test_while_one_is_under_way_whoever_asks_is_given_that(office):
@@ -423,6 +429,39 @@ def test_what_is_automatic_is_agreed_to_once_and_not_again_after_it_is_over(offi
     assert watched(office, equity_drawdown=Consent.AUTOMATIC) == "nothing sets a liquidation off"
 
 
+@pytest.mark.parametrize("minutes", [0, 40], ids=["its code is valid", "its code has expired"])
+def test_who_only_looks_what_would_be_sold_does_not_stop_what_is_automatic(office, minutes):
+    office.state.change(lambda state: state.latched(DRAWDOWN))
+    asked(office.desk(), LiquidationTrigger.PERSON, "what would be sold?")
+    office.venue.clock.instant += timedelta(minutes=minutes)
+
+    assert "liq-1 is confirmed: daily loss" in watched(office, equity_drawdown=Consent.AUTOMATIC)
+    request = StoredLiquidations(FileObjects(office.folder / "objects")).newest(ACCOUNT)
+    assert (request.trigger, request.agreed_by) == (
+        LiquidationTrigger.EQUITY_DRAWDOWN,
+        "the settings: equity drawdown is automatic",
+    )
+
+
+def test_who_only_looks_what_would_be_sold_does_not_keep_others_from_being_asked(office):
+    office.state.change(lambda state: state.latched(DRAWDOWN))
+    asked(office.desk(), LiquidationTrigger.PERSON, "what would be sold?")
+
+    assert watched(office).startswith("a person was asked about liq-1: daily loss")
+    assert watched(office) == "nothing sets a liquidation off"
+    assert [alert.title for alert in office.told.alerts] == ["Sell everything? equity drawdown"]
+
+
+def test_a_question_to_a_person_does_not_stop_another_cause_that_is_automatic(office):
+    office.state.change(lambda state: state.latched(DRAWDOWN))
+    watched(office)
+    office.venue = replace(office.venue, market_data=market_of("90"))
+
+    assert "confirmed: SPY moved by" in watched(office, Events("90"), volatility_spike=Consent.AUTOMATIC)
+    request = StoredLiquidations(FileObjects(office.folder / "objects")).newest(ACCOUNT)
+    assert request.trigger is LiquidationTrigger.VOLATILITY_SPIKE
+
+
 def test_where_nothing_is_held_or_the_exchange_is_closed_nobody_is_asked(office):
     office.state.change(lambda state: state.latched(DRAWDOWN))
     office.venue.broker.shares.clear()
@@ -458,6 +497,16 @@ def test_a_spike_of_the_market_asks_a_person_once_a_session(office):
     assert watched(office, Events("90")) == "nothing sets a liquidation off"
     assert len(office.told.alerts) == 1
     assert watched(office, Events("90"), volatility_spike=Consent.OFF) == "nothing sets a liquidation off"
+
+
+def test_a_spike_is_asked_about_as_itself_after_a_person_looked_what_would_be_sold(office):
+    asked(office.desk(), LiquidationTrigger.PERSON, "what would be sold?")
+    office.venue = replace(office.venue, market_data=market_of("90"))
+    watched(office, Events("90"))
+
+    [alert] = office.told.alerts
+    assert alert.title == "Sell everything? volatility spike"
+    assert "SPY moved by" in alert.text
 
 
 def test_while_the_stored_state_cannot_be_read_nothing_is_asked_or_taken_for_ended(office):
