@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from trading_pipeline.adapters.storage.home import home_of
 from trading_pipeline.defs.alert_delivery import looked
 from trading_pipeline.defs.halt_alerts import tell_of_halts
 from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.domain.errors import DependencyUnavailable
 from trading_pipeline.domain.portfolio import Portfolio
 from trading_pipeline.domain.redaction import Redactor
 from trading_pipeline.domain.risk.trading_state import ACTIVE, PERSON, TradingMode
@@ -82,6 +84,39 @@ def test_a_state_that_cannot_be_read_is_told_as_a_halt_and_so_is_its_end(world):
 
     stored.write_bytes(whole)
     assert tell_of_halts(world) == 1
+
+
+def test_a_stored_halt_is_not_told_as_over_while_the_state_cannot_be_read(world):
+    halt(world)
+    tell_of_halts(world)
+    [stored] = [path for path in world.home.objects.rglob("trading_state.json") if path.is_file()]
+    whole = stored.read_bytes()
+    stored.write_bytes(b"{broken")
+    tell_of_halts(world)
+    stored.write_bytes(whole)
+    tell_of_halts(world)
+
+    titles = [alert.title for alert in world.notifier.alerts()]
+    unreadable = "Trading is halted by stored state"
+    assert titles == [f"Trading is halted by {PERSON}", unreadable, f"No longer: {unreadable}"]
+    assert [alert.title for alert in world.notifier.unanswered(world.wall.now())] == titles[:1]
+
+    let_go(world)
+    assert tell_of_halts(world) == 1
+
+
+def test_a_halt_by_a_broker_that_falls_silent_lasts_until_it_says_otherwise(world):
+    def silent():
+        raise DependencyUnavailable("no answer")
+
+    held = Portfolio("SIM1", world.wall.now(), Decimal(1))
+    blocked = replace(held, blocked="trading_blocked")
+    told = []
+    for answer in (lambda: blocked, silent, lambda: blocked, silent, lambda: held):
+        world.broker = SimpleNamespace(portfolio=answer)
+        told.append(tell_of_halts(world))
+
+    assert told == [1, 0, 0, 0, 1]
 
 
 def test_a_file_that_anybody_puts_down_is_told_once_as_long_as_it_lies_there_and_again_the_next_time(world):
