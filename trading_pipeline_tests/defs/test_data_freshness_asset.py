@@ -26,7 +26,7 @@ from trading_pipeline.defs.io_manager import DeltaIOManager
 from trading_pipeline.defs.partitions import session_partitions
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.bars import COLUMNS
-from trading_pipeline.domain.errors import DataError
+from trading_pipeline.domain.errors import DataError, DependencyUnavailable
 from trading_pipeline.domain.readings import IndicatorPanel
 from trading_pipeline.domain.signals import SignalStatus
 from trading_pipeline.domain.smoothing import Smoothing
@@ -52,6 +52,9 @@ class Told:
 
     def notify(self, alert):
         return self.alerts.setdefault(alert.key, alert) is alert
+
+    def knows(self, key):
+        return key in self.alerts
 
 
 @dataclass
@@ -301,6 +304,32 @@ def test_a_feed_that_came_back_is_told_of_once(world):
     dead, alive = world.notifier.alerts.values()
     assert alive.key == f"{dead.key}:recovered"
     assert alive.severity is Severity.INFO
+
+
+def test_a_feed_that_was_silent_and_came_back_is_told_of_once(world):
+    world.market_data = ListedMarketData(without(market(), *SYMBOLS))
+    with pytest.raises(DataError):
+        computed(bars_asset, world)
+    looked_at(world, market())
+    looked_at(world, market())
+
+    assert list(world.notifier.alerts) == ["data_feed:2026-07-30", "data_feed:2026-07-30:recovered"]
+
+
+def test_who_was_told_before_decides_nothing_where_it_cannot_be_read(world, monkeypatch):
+    def unreadable(_key):
+        raise DependencyUnavailable("the outbox cannot be read")
+
+    monkeypatch.setattr(world.notifier, "knows", unreadable)
+
+    rows, _ = looked_at(world, market())
+    assert set(rows["feed"]) == {"usable"}
+
+    looked_at(world, without(market(), "QQQ", "SPY", "TLT"))
+    world.market_data = ListedMarketData(without(market(), *SYMBOLS))
+    with pytest.raises(DataError, match="none of 5 symbols"):
+        computed(bars_asset, world)
+    assert list(world.notifier.alerts) == ["data_feed:2026-07-30"]
 
 
 def test_nobody_is_told_of_the_past(world):

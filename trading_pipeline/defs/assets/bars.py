@@ -1,5 +1,6 @@
 """Group market_data: what may be traded, and the bars of the session."""
 
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
@@ -14,7 +15,7 @@ from trading_pipeline.defs.io_manager import UPSERT, VERSION_BEFORE, WRITE
 from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain import sessions
-from trading_pipeline.domain.errors import DataError
+from trading_pipeline.domain.errors import DataError, DependencyUnavailable
 
 GROUP = "market_data"
 
@@ -100,7 +101,8 @@ def _refuse_silence(ingested: Ingested, world: TradingWorld, session: date) -> N
     silent = silence(ingested, world.symbols, session)
     if silent:
         # Without a row of the session no asset downstream is reached that could tell of it.
-        tell_of_dead_feed(world.notifier, world.clock, session, silent)
+        with suppress(DependencyUnavailable):
+            tell_of_dead_feed(world.notifier, world.clock, session, silent)
         raise DataError(silent)
 
 

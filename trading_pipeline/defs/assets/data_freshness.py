@@ -15,9 +15,9 @@ from trading_pipeline.defs.assets.table_asset import table_asset
 from trading_pipeline.defs.io_manager import SESSIONS
 from trading_pipeline.defs.partitions import session_of
 from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.domain.errors import DependencyUnavailable
 from trading_pipeline.domain.freshness import (
     FeedFreshness,
-    FeedStatus,
     SymbolFreshness,
     SymbolStatus,
     feed_freshness,
@@ -84,16 +84,15 @@ def _measure(world: TradingWorld, feed: FeedFreshness) -> None:
 
 
 def _tell(context: dg.AssetExecutionContext, world: TradingWorld, feed: FeedFreshness) -> None:
-    if feed.remedy:
-        context.log.error(feed.remedy)
-        tell_of_dead_feed(world.notifier, world.clock, feed.session, feed.remedy)
-    elif _was_dead(world, feed.session):
-        tell_of_recovery(world.notifier, world.clock, feed.session)
-
-
-def _was_dead(world: TradingWorld, session: date) -> bool:
-    before = world.tables.read(DATA_FRESHNESS, session, session)
-    return bool((before["feed"] != FeedStatus.USABLE).any())
+    try:
+        if feed.remedy:
+            context.log.error(feed.remedy)
+            tell_of_dead_feed(world.notifier, world.clock, feed.session, feed.remedy)
+        else:
+            tell_of_recovery(world.notifier, world.clock, feed.session)
+    except DependencyUnavailable as unread:
+        # What is decided does not depend on who was told before.
+        context.log.warning(str(unread))
 
 
 def _figures(feed: FeedFreshness) -> Mapping[str, Any]:
