@@ -25,7 +25,7 @@ T9    several cancels, one of them without an answer        application/test_exe
 T10   lists of orders in pages                              adapters/alpaca/test_broker.py::test_every_order_since_an_instant_is_read_however_many_pages_it_takes
 T11   a new price races with a fill                         faults/test_fault_matrix.py::test_t8_t11_a_fill_that_wins_against_the_cancel_leaves_no_rest_to_send
 T12   account blocked                                       faults/test_fault_matrix.py::test_t12_a_blocked_account_is_sent_nothing_and_the_plan_goes_on_once_it_is_free
-T13   traded by hand                                        application/test_reconciliation.py::test_what_others_did_is_external_and_never_a_break
+T13   traded by hand                                        application/test_books.py::test_what_others_did_is_external_and_never_a_break
 T13   an order by hand on the other side                    application/test_order_slices.py::test_an_order_placed_by_hand_on_the_other_side_is_never_touched_and_ours_waits
 T14   two pipelines at once                                 faults/test_two_pipelines.py::test_two_pipelines_started_together_on_one_plan_place_one_set_of_orders
 T14   two pipelines at once, one of which dies              faults/test_two_pipelines.py::test_a_pipeline_that_is_killed_beside_another_leaves_its_orders_to_that
