@@ -13,13 +13,14 @@ from typing import Protocol, TypeVar
 
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import DataError, PermanentError, TransientError
-from trading_pipeline.domain.risk.drawdown import INCONSISTENT, Observation, Reading, Trip, observed
+from trading_pipeline.domain.risk.drawdown import INCONSISTENT, DrawdownState, Observation, Reading, Trip, observed
 from trading_pipeline.domain.risk.drawdown_limits import DrawdownLimits, Measure, Rung
 from trading_pipeline.domain.risk.trading_pauses import MarketBreaker, Trade, market_breaker
 from trading_pipeline.domain.risk.trading_state import Latch, TradingMode
 from trading_pipeline.domain.risk.unit_value import CashFlow
 from trading_pipeline.domain.risk.watch_state import AccountFigures, WatchState
 from trading_pipeline.ports import (
+    RECOVERED,
     Alert,
     CashLedger,
     MarketData,
@@ -37,6 +38,7 @@ NAME = "risk_watch"
 MARKET_BREAKER = "market-wide breaker"
 FORGOTTEN = "risk watch"
 RUNBOOKS = {MARKET_BREAKER: "market-wide-breaker", FORGOTTEN: "what-was-remembered-of-drawdowns-is-lost"}
+BLIND_RUNBOOK = "drawdown-is-not-watched"
 
 EXTERNAL_KINDS = frozenset({"CSD", "CSW", "TRANS", "JNL", "JNLC", "ACATC"})
 """Alpaca's kinds of cash from or to outside; dividends, interest and fees are gains and losses of the account."""
@@ -174,7 +176,7 @@ def look(state: WatchState, session: date, sources: RiskSources, rules: RiskWatc
     account = figures.portfolio.account_number if figures else before.account_number
     if before.account_number != account:
         # Nothing of another account's drawdown is this one's.
-        before = replace(WatchState(account, session), market_close=before.market_close)
+        before = replace(before, account_number=account, drawdown=DrawdownState())
     trades = seen.trades(figures)
     observation = observed(before.drawdown, seen.reading(figures, session, trades), rules.limits)
     after = seen.with_breaker(replace(before, drawdown=observation.state), session, trades)
@@ -184,7 +186,10 @@ def look(state: WatchState, session: date, sources: RiskSources, rules: RiskWatc
 def _of_session(state: WatchState, session: date) -> WatchState:
     if state.session == session:
         return state
-    return WatchState(state.account_number, session, state.drawdown)
+    # Whoever was told that nothing is seen is told of the end in whichever session that comes.
+    since = state.unread_since if state.unread_told else None
+    fresh = WatchState(state.account_number, session, state.drawdown)
+    return replace(fresh, unread_since=since, unread_told=state.unread_told)
 
 
 @dataclass(frozen=True)
@@ -263,9 +268,12 @@ class _Sight:
             halt = _market_latch(after.breaker, session, self.now)
             latches.append(halt)
             alerts.append(_told(halt, self.now))
-        if since is not None and self.now - since >= self.rules.patience:
+        is_told = since is not None and (before.unread_told or self.now - since >= self.rules.patience)
+        if since is not None and is_told:
             alerts.append(_blind(since, missing, self.now))
-        state = replace(after, unread_since=since)
+        elif before.unread_since is not None and before.unread_told:
+            alerts.append(_sees_again(before.unread_since, self.now))
+        state = replace(after, unread_since=since, unread_told=is_told)
         return Look(state, tuple(alerts), tuple(latches), observation.falls, missing)
 
 
@@ -316,5 +324,14 @@ def _told(latch: Latch, now: datetime) -> Alert:
 def _blind(since: datetime, missing: Mapping[str, str], now: datetime) -> Alert:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
     text = f"Since {since.isoformat()} no drawdown could be measured, so that none would be noticed. Missing: {reasons}"
-    key, title = f"{NAME}:blind:{since.isoformat()}", "Drawdown is not watched"
-    return Alert(key, Severity.CRITICAL, title, text, now, runbook="drawdown-is-not-watched")
+    return Alert(_blind_key(since), Severity.CRITICAL, "Drawdown is not watched", text, now, runbook=BLIND_RUNBOOK)
+
+
+def _sees_again(since: datetime, now: datetime) -> Alert:
+    text = f"The account's figures, missing since {since.isoformat()}, can be read again."
+    key = _blind_key(since) + RECOVERED
+    return Alert(key, Severity.INFO, "Drawdown is watched again", text, now, runbook=BLIND_RUNBOOK)
+
+
+def _blind_key(since: datetime) -> str:
+    return f"{NAME}:blind:{since.isoformat()}"

@@ -200,7 +200,28 @@ def test_figures_that_cannot_be_read_trip_nothing_and_are_told_after_a_while(des
 
     assert desk.told == ["Drawdown is not watched"]
     desk.failing = {}
-    assert desk.look(tecl="93").told[1:] == ["Daily loss: warning"]
+    assert desk.look(tecl="93").told[1:] == ["Daily loss: warning", "Drawdown is watched again"]
+    assert desk.looks("93", "93").told[3:] == []
+    assert [alert.title for alert in desk.outbox.unanswered(desk.now + timedelta(days=999))] == []
+
+
+def test_a_pause_of_figures_that_nobody_was_told_of_is_not_told_as_over(desk):
+    desk.look().look(failing={"account": DependencyUnavailable("timed out")}).look(200)
+    desk.look(failing={})
+
+    assert desk.told == []
+
+
+def test_figures_that_come_back_in_a_later_session_are_told_and_another_pause_is_another_one(desk):
+    blind = {"account": DependencyUnavailable("timed out")}
+    desk.look(failing=blind).look(400)
+    overnight = sessions.open_of(sessions.next_session(desk.now.date())) - desk.now
+    desk.look(overnight.total_seconds() + 60).look(30)
+    assert desk.told == ["Drawdown is not watched"]
+
+    desk.look(failing={}).look(failing=blind).look(400)
+
+    assert desk.told == ["Drawdown is not watched", "Drawdown is watched again", "Drawdown is not watched"]
 
 
 def test_without_an_equity_of_the_broker_it_is_missing(desk):
@@ -271,7 +292,7 @@ def test_outside_the_session_nothing_is_looked_at(desk):
     assert desk.look(0).said == "the exchange is closed at 2026-07-31T20:00:00+00:00"
 
 
-@pytest.mark.parametrize("change", [b'"schema_version":1', b"100", b"{"])
+@pytest.mark.parametrize("change", [b'"schema_version":2', b"100", b"{"])
 def test_a_state_that_was_changed_by_others_is_lost_reduces_and_begins_anew(desk, change):
     desk.looks("100", "100", "93")
     path = desk.folder / RISK_WATCH_KEY

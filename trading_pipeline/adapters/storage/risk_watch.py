@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 RISK_WATCH_KEY = "state/risk_watch.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Version 1 did not know whether a person was told of figures that are missing.
+_ADDED_SINCE = {1: {"unread_told"}, SCHEMA_VERSION: set[str]()}
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,10 @@ def _unsealed(content: bytes) -> WatchState:
     from pydantic_core import from_json
 
     envelope = from_json(content)
-    if envelope["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"schema version {envelope['schema_version']}, this code reads {SCHEMA_VERSION}")
+    version = envelope["schema_version"]
+    if version not in _ADDED_SINCE:
+        raise ValueError(f"schema version {version}, this code reads up to {SCHEMA_VERSION}")
     state = _adapter().validate_python(envelope["state"])
-    if hashlib.sha256(_adapter().dump_json(state)).hexdigest() != envelope["sha256"]:
+    if hashlib.sha256(_adapter().dump_json(state, exclude=_ADDED_SINCE[version])).hexdigest() != envelope["sha256"]:
         raise ValueError("it was changed after it was written")
     return state

@@ -52,6 +52,7 @@ class WatchState:
         suspected: a level of it above that which one reading found.
         market_close: what stands for the market at the close before the session, in dollars; None until it is known.
         unread_since: the UTC instant since which the account's figures could not be used; None while they can.
+        unread_told: whether a person was told of that.
     """
 
     account_number: str = ""
@@ -61,3 +62,4 @@ class WatchState:
     suspected: MarketBreaker | None = None
     market_close: Decimal | None = None
     unread_since: datetime | None = None
+    unread_told: bool = False

@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -46,6 +47,18 @@ def test_a_state_is_read_back_as_it_was_by_another_process(tmp_path_factory, equ
     assert StoredRiskWatch(FileObjects(folder)).read().state == state
 
 
+def test_a_state_of_the_first_version_is_read_and_what_it_did_not_know_is_not_so(store, tmp_path):
+    state = watched([100, 99])
+    store.replace(store.read(), state)
+    [path] = tmp_path.rglob("risk_watch.json")
+    body = path.read_bytes().split(b'"state":')[1].rstrip()[:-1].replace(b',"unread_told":false', b"")
+    seal = hashlib.sha256(body).hexdigest().encode()
+    path.write_bytes(b'{"schema_version":1,"sha256":"%b","state":%b}\n' % (seal, body))
+
+    assert (store.read().state, store.read().fault) == (state, "")
+    assert b"unread_told" not in path.read_bytes()
+
+
 def test_of_two_looks_at_once_one_is_kept(store):
     store.replace(store.read(), watched([100]))
     one, other = store.read(), store.read()
@@ -55,7 +68,9 @@ def test_of_two_looks_at_once_one_is_kept(store):
     assert store.read().state == watched([100, 99])
 
 
-@pytest.mark.parametrize(("what", "by"), [(b"SIM1", b"SIM2"), (b'":1,', b'":9,'), (b"}", b""), (b"0.1", b"0.2")])
+@pytest.mark.parametrize(
+    ("what", "by"), [(b"SIM1", b"SIM2"), (b'_version":2,', b'_version":9,'), (b"}", b""), (b"0.1", b"0.2")]
+)
 def test_a_state_that_was_changed_is_a_fault_and_can_be_replaced(store, tmp_path, what, by):
     store.replace(store.read(), watched([100, 100, 100]))
     path = tmp_path / RISK_WATCH_KEY
