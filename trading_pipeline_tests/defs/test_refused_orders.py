@@ -4,11 +4,13 @@ from types import SimpleNamespace
 import pytest
 
 from trading_pipeline.adapters.notifiers import AlertOutbox
+from trading_pipeline.adapters.storage.objects import FileObjects
+from trading_pipeline.adapters.storage.trading_state import StoredTradingState
 from trading_pipeline.application.execution import execute, settle
-from trading_pipeline.defs.refused_orders import reduce_after_refusals
+from trading_pipeline.defs.refused_orders import SET_BY, reduce_after_refusals
 from trading_pipeline.domain.errors import DependencyUnavailable
-from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
-from trading_pipeline.ports import Severity
+from trading_pipeline.domain.risk.trading_state import PERSON, TradingMode, TradingState
+from trading_pipeline.ports import IntentState, Severity
 from trading_pipeline.settings import MonitoringSettings, Settings
 from trading_pipeline_tests.builders import (
     ACCOUNT,
@@ -29,6 +31,7 @@ def world(tmp_path):
     return SimpleNamespace(
         settings=Settings(monitoring=MonitoringSettings(rejected_orders_before_reducing=2)),
         trading_state=HeldTradingState(),
+        stored_state=SimpleNamespace(changes_after=lambda _epoch, mend: []),
         notifier=AlertOutbox(tmp_path / "alerts.sqlite"),
         wall=TurnedClock(),
     )
@@ -53,6 +56,41 @@ def test_as_many_refused_orders_as_the_settings_say_move_trading_to_reducing_and
     alerts = world.notifier.alerts()
     assert [alert.severity for alert in alerts] == [Severity.CRITICAL]
     assert "SPY: 40310000: insufficient buying power; GLD: 40310000" in alerts[0].text
+
+
+def test_after_a_reset_only_what_is_refused_since_moves_trading_again(world, tmp_path):
+    world.trading_state = world.stored_state = StoredTradingState(FileObjects(tmp_path / "objects"))
+    executed(world, tmp_path, "SPY", "GLD")
+    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+    world.trading_state.change(lambda state: state.cleared([SET_BY], "mended", PERSON, world.wall.now()))
+    assert world.trading_state.read().mode is TradingMode.ACTIVE
+
+    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+
+    assert world.trading_state.read().mode is TradingMode.ACTIVE
+    assert len(world.notifier.alerts()) == 1
+
+    again = make_plan(buy("IEF", "1"), buy("BIL", "1"), session=PLAN.execution_session)
+    world.journal.claim(again, INSIDE_WINDOW)
+    for order in again.orders:
+        world.journal.record(order.client_order_id, IntentState.REJECTED, "still wrong", INSIDE_WINDOW)
+    for _ in range(2):
+        reduce_after_refusals(world, again.plan_id, again.symbols)
+
+    assert world.trading_state.read().mode is TradingMode.REDUCING
+    assert len(world.notifier.alerts()) == 2
+
+
+def test_where_the_history_cannot_be_read_every_refusal_counts(world, tmp_path):
+    def unreadable(_epoch, mend):
+        raise DependencyUnavailable("the disk fails")
+
+    world.stored_state.changes_after = unreadable
+    executed(world, tmp_path, "SPY", "GLD")
+
+    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+
+    assert world.trading_state.state.mode is TradingMode.REDUCING
 
 
 def test_fewer_refused_orders_change_nothing(world, tmp_path):
