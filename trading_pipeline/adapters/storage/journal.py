@@ -170,28 +170,30 @@ class SqliteJournal:
             DataError: the intent was never claimed.
         """
         line = _Line(client_order_id, state, detail, at, attempt or Attempt(client_order_id))
-        self._waiting.append(line)
         try:
+            self._waiting.append(line)
             with self._writing:
                 if line.outcome is None:
-                    self._write_all_waiting(line)
+                    self._write_with_others(line)
         finally:
             self._waiting.remove(line)
         if isinstance(line.outcome, PipelineError):
             raise line.outcome
         return line.outcome is True
 
-    def _write_all_waiting(self, own: _Line) -> None:
+    def _write_with_others(self, own: _Line) -> None:
         # Whoever comes first writes for those who wait meanwhile: the disk is synchronised once for all of them.
-        lines = [line for line in self._waiting if line.outcome is None]
+        # A copy, since those who were written for take their lines away at any time.
+        others = [line for line in self._waiting.copy() if line is not own and line.outcome is None]
         try:
-            self._write(lines)
+            self._write([own, *others])
         except DependencyUnavailable as failure:
             # The disk is full, or the file held: for all of them, and none waits for its turn to hear it.
-            for line in lines:
-                line.outcome = failure
-        except (PipelineError, ValueError):
-            if len(lines) == 1:
+            for line in others:
+                line.outcome = DependencyUnavailable(str(failure))
+            raise
+        except Exception:
+            if not others:
                 raise
             # Whose line it was hears of it: the others try again by themselves.
             self._write([own])

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from trading_pipeline.adapters.storage.journal import SqliteJournal
+from trading_pipeline.adapters.storage.journal import SqliteJournal, _Line
 from trading_pipeline.domain.errors import AlreadyEnded, DataError, DependencyUnavailable, InvalidInput, PipelineError
 from trading_pipeline.ports import Attempt, IntentState
 from trading_pipeline_tests.waiting import eventually
@@ -28,7 +28,7 @@ import json, sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from trading_pipeline.adapters.storage.journal import SqliteJournal
+from trading_pipeline.adapters.storage.journal import SqliteJournal, _Line
 from trading_pipeline.domain.orders import *
 
 journal, name, at = SqliteJournal(Path(sys.argv[1])), sys.argv[2], datetime(2026, 7, 31, tzinfo=UTC)
@@ -430,6 +430,28 @@ def test_lines_that_wait_are_written_together_with_one_synchronisation_of_the_di
     assert set(heard.values()) == {True}
     assert states(journal, plan) == [IntentState.SUBMITTING] * 8
     assert told.count("COMMIT") == 1
+
+
+class Fleeting(list):
+    """Lines that wait, of which one is taken away whenever somebody looks at the next."""
+
+    def __iter__(self):
+        for line in super().__iter__():
+            yield line
+            if len(self) > 1:
+                self.pop(0)
+
+
+def test_lines_that_are_taken_away_meanwhile_hide_no_other(journal, make_plan, clock):
+    plan = make_plan()
+    journal.claim(plan, clock.now())
+    name = plan.orders[0].client_order_id
+    served = _Line(name, IntentState.SUBMITTING, "", clock.now(), Attempt(name), outcome=True)
+    journal._waiting = Fleeting([served])
+
+    assert journal.record(name, IntentState.SUBMITTING, "", clock.now())
+
+    assert states(journal, plan)[0] is IntentState.SUBMITTING
 
 
 def test_of_lines_that_wait_together_each_hears_of_its_own_failure_only(journal, make_plan, clock):
