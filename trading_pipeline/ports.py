@@ -278,12 +278,15 @@ class OrderJournal(Protocol):
         """
         ...
 
-    def entries(self, plan_id: str) -> Sequence[JournalEntry]:
-        """Return the latest entry of each intent of a plan, in the plan's order."""
+    def entries(self, plan_id: str, account_number: str | None = None) -> Sequence[JournalEntry]:
+        """Return the latest entry of each intent of an account's plan, in the plan's order; without one, of any's.
+
+        Plans of two accounts that follow one another may bear one id.
+        """
         ...
 
-    def history(self, plan_id: str) -> Sequence[JournalEntry]:
-        """Return every entry of a plan, oldest first."""
+    def history(self, plan_id: str, account_number: str | None = None) -> Sequence[JournalEntry]:
+        """Return every entry of an account's plan, oldest first; without one, of any account's."""
         ...
 
     def unfinished(self) -> Sequence[JournalEntry]:

@@ -55,6 +55,7 @@ __all__ = [
     "Venue",
     "execute",
     "fills_to_frame",
+    "is_over",
     "plan_in_force",
     "report",
     "settle",
@@ -118,7 +119,7 @@ def execute(plan: Plan, venue: Venue, rules: ExecutionRules) -> ExecutionReport:
         PermanentError: the broker refused to answer.
     """
     now, since = venue.clock.now(), venue.clock.elapsed()
-    if _was_begun(plan, venue) and now >= rules.window(plan.execution_session).end:
+    if is_over(plan, venue, rules, now):
         _settled(plan, venue, rules, now)
         return report(plan, venue, rules)
     refuse_untimely(plan, rules, now)
@@ -127,7 +128,7 @@ def execute(plan: Plan, venue: Venue, rules: ExecutionRules) -> ExecutionReport:
     _claim(plan, venue.journal, now)
     if any(entry.plan_id != plan.plan_id for entry in venue.journal.unfinished()):
         _settled(plan, venue, rules, now)
-    claimed_at = min((entry.recorded_at for entry in venue.journal.history(plan.plan_id)), default=now)
+    claimed_at = min((entry.recorded_at for entry in _history(plan, venue)), default=now)
     desk = Desk(plan, venue, rules, claimed_at, now, since)
     with ThreadPoolExecutor(rules.orders_in_flight, "orders") as senders:
         for side in (Side.SELL, Side.BUY):
@@ -141,10 +142,8 @@ def report(plan: Plan, venue: Venue, rules: ExecutionRules | None = None) -> Exe
     With ``rules`` it waits until the executions account for what the orders say
     is filled, as long as an order may take: a broker may tell of the one before the other.
     """
-    ours = plan.symbols
-    entries = tuple(entry for entry in venue.journal.entries(plan.plan_id) if entry.client_order_id in ours)
-    history = [entry for entry in venue.journal.history(plan.plan_id) if entry.client_order_id in ours]
-    intents = {entry.order_id: entry.client_order_id for entry in history}
+    entries = tuple(venue.journal.entries(plan.plan_id, plan.account_number))
+    intents = {entry.order_id: entry.client_order_id for entry in _history(plan, venue)}
     if not intents:
         return ExecutionReport(plan, entries)
     since = sessions.open_of(plan.execution_session)
@@ -154,6 +153,10 @@ def report(plan: Plan, venue: Venue, rules: ExecutionRules | None = None) -> Exe
     if rules is not None:
         fills = _awaited_executions(fills, wanted, plan, venue, rules, intents)
     return ExecutionReport(plan, entries, orders, fills, intents)
+
+
+def _history(plan: Plan, venue: Venue) -> Sequence[JournalEntry]:
+    return venue.journal.history(plan.plan_id, plan.account_number)
 
 
 def _executions(plan: Plan, venue: Venue, ours: Mapping[str, str]) -> tuple[Fill, ...]:
@@ -181,6 +184,11 @@ def _claim(plan: Plan, journal: OrderJournal, now: datetime) -> None:
     holder = journal.claim(plan, now)
     if holder != plan.plan_id:
         raise DataError(f"plan {holder} of session {plan.session} is being executed; plan {plan.plan_id} came too late")
+
+
+def is_over(plan: Plan, venue: Venue, rules: ExecutionRules, now: datetime) -> bool:
+    """Tell whether ``plan`` was begun and its window has ended: :func:`execute` then sends nothing, and reports."""
+    return _was_begun(plan, venue) and now >= rules.window(plan.execution_session).end
 
 
 def _was_begun(plan: Plan, venue: Venue) -> bool:
@@ -214,7 +222,7 @@ def _work_off(side: Side, desk: Desk, senders: ThreadPoolExecutor) -> None:
 def _taken_up(side: Side, desk: Desk) -> Sequence[Pursuit]:
     """Return the intents of one side that are not over, with the orders that the broker has of them."""
     plan, journal = desk.plan, desk.venue.journal
-    states = {entry.client_order_id: entry.state for entry in journal.entries(plan.plan_id)}
+    states = {entry.client_order_id: entry.state for entry in journal.entries(plan.plan_id, plan.account_number)}
     intents = [order for order in plan.orders if order.side is side and not states[order.client_order_id].is_terminal]
     if not intents:
         return []
@@ -328,7 +336,7 @@ def _open_sales(desk: Desk) -> Sequence[str]:
     """Return the symbols whose sales may yet bring cash, as long as buys wait for them."""
     if desk.now - desk.claimed_at > desk.rules.time_limit * WAIT_FOR_SALES:
         return []
-    open_ones = {e.client_order_id for e in desk.venue.journal.entries(desk.plan.plan_id) if not e.state.is_terminal}
+    open_ones = {entry.client_order_id for entry in desk.entries() if not entry.state.is_terminal}
     return [o.symbol for o in desk.plan.orders if o.side is Side.SELL and o.client_order_id in open_ones]
 
 
@@ -347,7 +355,7 @@ def _carried_out(pursuit: Pursuit, outcome: Sized, desk: Desk) -> Pursuit:
         # The broker may have filled, or cancelled, an order before its answer was read.
         return sent if len(sent.orders) == len(pursuit.orders) else ended(sent, desk)
     # A run beside this one may have sent it: what is given up can no longer be adopted.
-    entries = {entry.client_order_id: entry for entry in desk.venue.journal.entries(desk.plan.plan_id)}
+    entries = {entry.client_order_id: entry for entry in desk.entries()}
     entry = entries[pursuit.intent.client_order_id]
     if entry.state.is_terminal:
         return replace(pursuit, in_doubt=False, repricing=False)

@@ -136,7 +136,11 @@ class Explainer:
         return self.records.newest_chain(session, ("bars", "data_freshness", "indicators", *signals, "allocation"))
 
     def _order(self, plan: Plan, order_id: str) -> Step:
-        history = [line for line in self.records.journal.history(plan.plan_id) if line.client_order_id == order_id]
+        history = [
+            line
+            for line in self.records.journal.history(plan.plan_id, plan.account_number)
+            if line.client_order_id == order_id
+        ]
         intent = next((each for each in plan.orders if each.client_order_id == order_id), None)
         facts = () if intent is None else _order_facts(intent)
         title = order_id if intent is None else f"{order_id}: {_sentence(intent)}"

@@ -188,6 +188,10 @@ class Desk:
         log_order(name, attempt.order_id, state, detail, self._log, **told)
         return True
 
+    def entries(self) -> Sequence[JournalEntry]:
+        """Return the latest entry of each intent of the plan."""
+        return self.venue.journal.entries(self.plan.plan_id, self.plan.account_number)
+
     def held_back(self, side: Side) -> str:
         """Return why orders of that side wait, while the trading state lets exposures be reduced only.
 

@@ -93,7 +93,7 @@ def wants_more(pursuit: Pursuit, desk: Desk) -> bool:
 def lines_by_order(desk: Desk) -> Mapping[str, Sequence[IntentState]]:
     """Return what the journal says of each order of the plan, by its id, oldest first."""
     lines: defaultdict[str, list[IntentState]] = defaultdict(list)
-    for entry in desk.venue.journal.history(desk.plan.plan_id):
+    for entry in desk.venue.journal.history(desk.plan.plan_id, desk.plan.account_number):
         lines[entry.order_id].append(entry.state)
     return lines
 

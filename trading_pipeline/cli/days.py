@@ -142,7 +142,7 @@ class SimulatedDays(Days):
         if world.journal.claimed(self._account, decided_on) is None:
             return False
         plan = plan_in_force(world.plans, world.journal, self._account, decided_on)
-        entries = world.journal.entries(plan.plan_id) if plan else ()
+        entries = world.journal.entries(plan.plan_id, self._account) if plan else ()
         return all(entry.state.is_terminal for entry in entries)
 
     def _traded(self, session: date) -> str:

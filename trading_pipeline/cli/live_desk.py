@@ -166,7 +166,7 @@ class LiveDesk:
         if session is None:
             return ()
         plan_id = self.world.journal.claimed(account, session)
-        return () if plan_id is None else self.world.journal.entries(plan_id)
+        return () if plan_id is None else self.world.journal.entries(plan_id, account)
 
     def _recent(self, session: date | None) -> "pd.DataFrame":
         last = session or sessions.last_completed_session(self.world.wall.now())

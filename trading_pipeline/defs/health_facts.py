@@ -140,7 +140,7 @@ class HealthDesk:
         journal = SqliteJournal(self.home.journal)
         for account, session in self._plans()[:MOST_PLANS_BACK]:
             plan_id = journal.claimed(account, session)
-            entries = [] if plan_id is None else journal.entries(plan_id)
+            entries = [] if plan_id is None else journal.entries(plan_id, account)
             if entries:
                 states = Counter(entry.state.value for entry in entries)
                 return OrdersFact(session, max(entry.written_at for entry in entries), states)

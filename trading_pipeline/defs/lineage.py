@@ -26,8 +26,13 @@ def lineage_of(instance: DagsterInstance, assets: Sequence[str], partition_key: 
     return tuple(_newest(instance, asset, partition_key) for asset in assets)
 
 
+def newest_materialisation(instance: DagsterInstance, asset: str, partition_key: str) -> dg.EventLogRecord | None:
+    """Return the record of the newest materialisation of ``asset`` for the partition; None where there is none."""
+    return next(_materialisations(instance, asset, partition_key, page=1), None)
+
+
 def _newest(instance: DagsterInstance, asset: str, partition_key: str) -> LineageEntry:
-    record = next(_materialisations(instance, asset, partition_key, page=1), None)
+    record = newest_materialisation(instance, asset, partition_key)
     if record is None:
         raise DataError(f"{asset} was never materialised for {partition_key}; materialise it first (job decide)")
     return _entry(asset, record)
@@ -46,11 +51,12 @@ def _materialisations(
 
 
 def _entry(asset: str, record: dg.EventLogRecord) -> LineageEntry:
-    version = _metadata(record).get(TABLE_VERSION)
+    version = metadata_of(record).get(TABLE_VERSION)
     return LineageEntry(asset, record.storage_id, record.run_id, -1 if version is None else int(str(version.value)))
 
 
-def _metadata(record: dg.EventLogRecord) -> Mapping[str, dg.MetadataValue[Any]]:
+def metadata_of(record: dg.EventLogRecord) -> Mapping[str, dg.MetadataValue[Any]]:
+    """Return what was said of a materialisation, by name."""
     return record.asset_materialization.metadata if record.asset_materialization else {}
 
 
@@ -75,7 +81,7 @@ def broken_promises(
 
 def _materialisation_of(instance: DagsterInstance, plan: Plan, partition_key: str) -> LineageEntry | None:
     for record in _materialisations(instance, PLANNING_ASSET, partition_key):
-        named = _metadata(record).get(PLAN_ID)
+        named = metadata_of(record).get(PLAN_ID)
         if named is not None and named.value == plan.plan_id:
             return _entry(PLANNING_ASSET, record)
     return None

@@ -12,14 +12,14 @@ SET_BY = "refused orders"
 REFUSED = frozenset({IntentState.REJECTED, IntentState.ABANDONED})
 
 
-def reduce_after_refusals(world: TradingWorld, plan_id: str, symbols: Mapping[str, str]) -> None:
-    """Stop opening positions, and say so once, where more orders of a plan were refused than the settings allow.
+def reduce_after_refusals(world: TradingWorld, plan_id: str, account_number: str, symbols: Mapping[str, str]) -> None:
+    """Stop opening positions, and say so once, where more orders of an account's plan were refused than are allowed.
 
     Rejected by the venue and abandoned by us count alike, whoever journalled
     it. After a reset of the latch those that were refused until then count no
     more. ``symbols`` names the symbol of each intent that is known.
     """
-    refused = [entry for entry in world.journal.entries(plan_id) if entry.state in REFUSED]
+    refused = [entry for entry in world.journal.entries(plan_id, account_number) if entry.state in REFUSED]
     if len(refused) < world.settings.monitoring.rejected_orders_before_reducing:
         return
     reset_at = _last_reset(world)

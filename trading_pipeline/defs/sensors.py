@@ -1,5 +1,6 @@
-"""``order_placement_sensor``: the only thing that launches orders by itself."""
+"""``order_placement_sensor``: the only thing that launches orders by itself, and the record of what became of them."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -11,35 +12,55 @@ from trading_pipeline.application.execution import plan_in_force
 from trading_pipeline.defs.checks import blocking_checks
 from trading_pipeline.defs.jobs import place_orders_job
 from trading_pipeline.defs.lineage import broken_promises
+from trading_pipeline.defs.recorded_fills import recorded_fills
 from trading_pipeline.defs.resources import TradingWorld
+from trading_pipeline.defs.run_feed import PARTITION_TAG
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.errors import PipelineError
 from trading_pipeline.domain.orders import Plan
 
 PLAN_TAG = "trading_pipeline/plan"
 ATTEMPT_TAG = "trading_pipeline/attempt"
+ACCOUNT_TAG = "trading_pipeline/account"
+RECORDS_TAG = "trading_pipeline/records"
 STEADY_PACE = 5
-# A run that places orders holds the lease; one that began so long ago and does not is dead, or done with the broker.
+# A run that places orders holds the lease; one that does not, and of which nothing was heard for so long, is dead.
 DEAD_AFTER = timedelta(minutes=10)
+_LAUNCHED = frozenset({dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING})
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A run of ``place_orders`` that is wanted now: the plan and the number of the attempt, from 1."""
+    """A run of ``place_orders`` that is wanted now: the plan and the number of the attempt, from 1.
+
+    One that ``records_only`` sends nothing: the plan's window is over, and what became of its orders is not recorded.
+    """
 
     plan: Plan
     attempt: int
+    records_only: bool = False
 
     @property
     def run_key(self) -> str:
-        """The run's key: one run for each attempt at a plan."""
-        return f"{self.plan.plan_id}:{self.attempt}"
+        """The run's key: one run for each attempt at an account's plan."""
+        return f"{self.plan.plan_id}:{account_mark(self.plan)}:{self.attempt}"
 
     @property
     def request(self) -> dg.RunRequest:
         """The run to be launched."""
-        tags = {PLAN_TAG: self.plan.plan_id, ATTEMPT_TAG: str(self.attempt)}
+        tags = {**_tags(self.plan), ATTEMPT_TAG: str(self.attempt)}
+        if self.records_only:
+            tags[RECORDS_TAG] = "true"
         return dg.RunRequest(run_key=self.run_key, partition_key=str(self.plan.session), tags=tags)
+
+
+def account_mark(plan: Plan) -> str:
+    """Return what tells the plans of two accounts apart that bear one id, and does not name the account."""
+    return hashlib.sha256(plan.account_number.encode()).hexdigest()[:6]
+
+
+def _tags(plan: Plan) -> dict[str, str]:
+    return {PLAN_TAG: plan.plan_id, ACCOUNT_TAG: account_mark(plan)}
 
 
 def placement_due(world: TradingWorld, instance: DagsterInstance) -> Placement | str:
@@ -49,18 +70,64 @@ def placement_due(world: TradingWorld, instance: DagsterInstance) -> Placement |
     trading state that allows orders, an executable plan of the session before,
     every blocking check passed for the very materialisations behind that plan,
     and no earlier attempt that is still under way or finished the plan.
+
+    After the window, until the next one, a plan that was begun is settled and
+    recorded, whatever the trading state: orders may be filled, or be found to
+    have been, after the last run that could have placed them.
     """
     now = world.clock.now()
-    open_session = sessions.session_at(now)
-    if open_session is None:
-        return f"the exchange is closed at {now.isoformat()}"
-    window = world.rules.window(open_session)
-    if not window.contains(now):
-        return f"orders may be placed {window.start.isoformat()} to {window.end.isoformat()}, it is {now.isoformat()}"
+    session = sessions.session_at(now) or sessions.last_completed_session(now)
+    window = world.rules.window(session)
+    closed = f"orders may be placed {window.start.isoformat()} to {window.end.isoformat()}, it is {now.isoformat()}"
+    if sessions.session_at(now) is None:
+        closed = f"the exchange is closed at {now.isoformat()}"
+    if now >= window.end:
+        recording = _recording(world, instance, sessions.previous_session(session))
+        return recording if isinstance(recording, Placement) else f"{closed}{recording}"
+    if now < window.start:
+        return closed
     state = world.trading_state.read()
     if not state.allows_trading:
         return f"trading is {state.mode}: {state.reason or 'no reason given'}"
-    return _for_session(world, instance, sessions.previous_session(open_session))
+    return _for_session(world, instance, sessions.previous_session(session))
+
+
+def _recording(world: TradingWorld, instance: DagsterInstance, session: date) -> Placement | str:
+    """Return the run that should record what became of the orders of ``session``'s plan, or why there is none."""
+    recorded = recorded_fills(instance, session)
+    if recorded is not None:
+        # The broker is not asked, night after night.
+        entries = world.journal.entries(recorded.plan_id)
+        if any(not entry.state.is_terminal for entry in entries):
+            return f"; orders of plan {recorded.plan_id} are watched until they have ended"
+        if recorded.covers(entries):
+            return f"; what became of plan {recorded.plan_id} is recorded"
+    elif not _was_launched(instance, session):
+        return ""
+    account = world.portfolio().account_number
+    plan = plan_in_force(world.plans, world.journal, account, session)
+    if plan is None or world.journal.claimed(account, session) is None:
+        return ""
+    _bury(world, instance, _attempts(instance, plan))
+    attempts = _attempts(instance, plan)
+    obstacle = _under_way(attempts) or _recording_failed(world, plan, attempts)
+    return f"; {obstacle}" if obstacle else Placement(plan, len(attempts) + 1, records_only=True)
+
+
+def _was_launched(instance: DagsterInstance, session: date) -> bool:
+    asked = dg.RunsFilter(job_name=place_orders_job.name, tags={PARTITION_TAG: str(session)})
+    return bool(instance.get_run_records(asked, limit=1))
+
+
+def _recording_failed(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord]) -> str:
+    tried = [attempt for attempt in attempts if RECORDS_TAG in attempt.dagster_run.tags]
+    died = sum(not attempt.dagster_run.is_success for attempt in tried)
+    if died >= world.settings.execution.max_attempts:
+        return (
+            f"what became of plan {plan.plan_id} could not be recorded {died} times: see its runs, then run "
+            f"place_orders of session {plan.session} by hand"
+        )
+    return _pause(world, plan, tried, died)
 
 
 def _for_session(world: TradingWorld, instance: DagsterInstance, session: date) -> Placement | str:
@@ -81,27 +148,31 @@ def _for_session(world: TradingWorld, instance: DagsterInstance, session: date) 
 
 def _attempts(instance: DagsterInstance, plan: Plan) -> Sequence[dg.RunRecord]:
     """Return the runs that tried to execute ``plan``, newest first."""
-    return instance.get_run_records(dg.RunsFilter(job_name=place_orders_job.name, tags={PLAN_TAG: plan.plan_id}))
+    return instance.get_run_records(dg.RunsFilter(job_name=place_orders_job.name, tags=_tags(plan)))
 
 
 def _bury(world: TradingWorld, instance: DagsterInstance, attempts: Sequence[dg.RunRecord]) -> None:
     """Report runs as failed whose process is gone, with the machine say: they would be waited for without end."""
     for attempt in attempts:
-        run, began = (
-            attempt.dagster_run,
-            datetime.fromtimestamp(attempt.start_time or world.wall.now().timestamp(), UTC),
-        )
-        is_old = run.status is dg.DagsterRunStatus.STARTED and world.wall.now() - began > DEAD_AFTER
-        if is_old and not world.is_placing_orders:
-            instance.report_run_failed(run, "its process is gone: it began long ago, and places no orders")
+        run = attempt.dagster_run
+        is_silent = run.status in _LAUNCHED and world.wall.now() - _last_heard(instance, attempt) > DEAD_AFTER
+        if is_silent and not world.is_placing_orders:
+            instance.report_run_failed(
+                run, "its process is gone: nothing was heard of it for long, it places no orders"
+            )
+
+
+def _last_heard(instance: DagsterInstance, attempt: dg.RunRecord) -> datetime:
+    newest = instance.get_records_for_run(attempt.dagster_run.run_id, limit=1, ascending=False).records
+    at = newest[0].timestamp if newest else attempt.update_timestamp.timestamp()
+    return datetime.fromtimestamp(at, UTC)
 
 
 def _obstacle(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord]) -> str:
     runs = [attempt.dagster_run for attempt in attempts]
-    under_way = [attempt for attempt in attempts if not attempt.dagster_run.is_finished]
-    if under_way:
-        return f"run {under_way[0].dagster_run.run_id} is executing plan {plan.plan_id}"
-    entries = world.journal.entries(plan.plan_id)
+    if under_way := _under_way(attempts):
+        return under_way
+    entries = world.journal.entries(plan.plan_id, plan.account_number)
     finished = bool(entries or not plan.orders) and all(entry.state.is_terminal for entry in entries)
     if finished and any(run.is_success for run in runs):
         return f"plan {plan.plan_id} is finished"
@@ -109,6 +180,11 @@ def _obstacle(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord])
     if len(died) >= most:
         return f"plan {plan.plan_id} failed {most} times: see its runs, then act, or raise execution.max_attempts"
     return _pause(world, plan, attempts, len(died))
+
+
+def _under_way(attempts: Sequence[dg.RunRecord]) -> str:
+    runs = [attempt.dagster_run for attempt in attempts if not attempt.dagster_run.is_finished]
+    return f"run {runs[0].run_id} is executing plan {runs[0].tags[PLAN_TAG]}" if runs else ""
 
 
 def _pause(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord], died: int) -> str:
@@ -138,7 +214,7 @@ def order_placement_sensor(interval_seconds: int) -> dg.SensorDefinition:
         description=(
             "Launches place_orders for the executable plan of the current session, once an attempt: only inside the "
             "execution window of the broker's clock, when the trading state allows it and every blocking check of "
-            "the plan's lineage passed."
+            "the plan's lineage passed. After the window it launches what settles and records a plan that was begun."
         ),
         required_resource_keys={"world"},
         minimum_interval_seconds=interval_seconds,

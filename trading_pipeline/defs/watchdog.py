@@ -50,12 +50,12 @@ def watched(world: TradingWorld) -> str:
     plans = _plans_under_way(world.journal.claimed(account, decided), left)
     symbols = _symbols([*world.plans.versions(account, decided), *world.plans.liquidations(account, decided)])
     for plan_id in plans:
-        reduce_after_refusals(world, plan_id, symbols)
+        reduce_after_refusals(world, plan_id, account, symbols)
     if not plans:
         return f"no plan of execution session {session} was begun, and nothing of an earlier one is open"
     if sessions.session_at(now) is None and not left:
         return f"session {session} is over, and every intent of it has ended"
-    found = _overdue(world, session, plans, symbols, _moment(world, session, now))
+    found = _overdue(world, session, account, plans, symbols, _moment(world, session, now))
     told = _told(world, found, now)
     return _summary(found, told, left)
 
@@ -75,11 +75,16 @@ def _moment(world: TradingWorld, session: date, now: datetime) -> Moment:
 
 
 def _overdue(
-    world: TradingWorld, session: date, plans: Sequence[str], symbols: Mapping[str, str], moment: Moment
+    world: TradingWorld,
+    session: date,
+    account: str,
+    plans: Sequence[str],
+    symbols: Mapping[str, str],
+    moment: Moment,
 ) -> Sequence[Overdue]:
     orders = world.broker.orders(sessions.open_of(session))
     # Read after the orders: what was sent in between is journalled, and what is listed was so before.
-    history = [entry for plan_id in plans for entry in world.journal.history(plan_id)]
+    history = [entry for plan_id in plans for entry in world.journal.history(plan_id, account)]
     return overdue(history, orders, symbols, moment, _service_levels(world.settings.monitoring))
 
 

@@ -19,7 +19,8 @@ from trading_pipeline.defs.checks import blocking_checks
 from trading_pipeline.defs.lineage import PAGE, PLAN_ID, lineage_of
 from trading_pipeline.defs.partitions import session_partitions
 from trading_pipeline.defs.resources import TradingWorld
-from trading_pipeline.defs.sensors import ATTEMPT_TAG, PLAN_TAG, Placement, placement_due
+from trading_pipeline.defs.run_feed import PARTITION_TAG
+from trading_pipeline.defs.sensors import ACCOUNT_TAG, ATTEMPT_TAG, PLAN_TAG, RECORDS_TAG, Placement, placement_due
 from trading_pipeline.domain.errors import DependencyUnavailable
 from trading_pipeline.domain.orders import OrderIntent, OrderType, Plan, Side, TimeInForce, client_order_id
 from trading_pipeline.domain.portfolio import Portfolio
@@ -36,6 +37,8 @@ THURSDAY, FRIDAY = date(2026, 7, 30), date(2026, 7, 31)
 IN_THE_WINDOW = datetime(2026, 7, 31, 10, tzinfo=NEW_YORK)
 THE_DAY_AFTER = IN_THE_WINDOW + timedelta(days=1)
 PLAN = "2026-07-30.1"
+# Of the account, as it stands in keys and tags.
+MARK = "841014"
 # Left out of the template, so that a test may see what happens while it is missing.
 LAST_VERDICT = ("approved_orders", "one_order_a_symbol")
 
@@ -99,8 +102,8 @@ class Desk:
         )
         return target_of(self.instance.fetch_materializations(wanted, limit=1).records[0])
 
-    def attempted(self, status, attempt=1, plan_id=PLAN):
-        tags = {PLAN_TAG: plan_id, ATTEMPT_TAG: str(attempt)}
+    def attempted(self, status, attempt=1, plan_id=PLAN, **more):
+        tags = {PLAN_TAG: plan_id, ACCOUNT_TAG: MARK, ATTEMPT_TAG: str(attempt), PARTITION_TAG: "2026-07-30", **more}
         self.instance.add_run(dg.DagsterRun("place_orders", status=status, tags=tags))
 
     def journalled(self, *states):
@@ -163,11 +166,11 @@ def refused(desk, *words):
 
 def test_a_checked_plan_inside_its_window_is_placed_once_under_the_key_of_its_attempt(desk):
     assert desk.due == Placement(desk.plan, 1)
-    assert desk.due.run_key == f"{PLAN}:1"
+    assert desk.due.run_key == f"{PLAN}:{MARK}:1"
 
     request = desk.due.request
-    assert (request.partition_key, request.run_key) == ("2026-07-30", f"{PLAN}:1")
-    assert request.tags == {PLAN_TAG: PLAN, ATTEMPT_TAG: "1"}
+    assert (request.partition_key, request.run_key) == ("2026-07-30", f"{PLAN}:{MARK}:1")
+    assert request.tags == {PLAN_TAG: PLAN, ACCOUNT_TAG: MARK, ATTEMPT_TAG: "1"}
 
 
 def test_the_window_is_open_from_a_minute_after_the_open_to_a_quarter_before_the_close(desk):
@@ -302,7 +305,7 @@ def test_a_plan_that_is_stored_waits_for_its_own_materialisation_and_checks(desk
 
     desk.checked("approved_orders", target)
     assert desk.due == Placement(desk.plan, 1)
-    assert desk.due.run_key == "2026-07-30.2:1"
+    assert desk.due.run_key == f"2026-07-30.2:{MARK}:1"
 
 
 def test_trading_that_is_halted_is_held_and_goes_on_when_the_halt_is_lifted(desk):
@@ -321,7 +324,7 @@ def tick(desk, graph_of):
 def test_the_sensor_asks_for_the_run(tick):
     [request] = tick()
 
-    assert request.run_key == f"{PLAN}:1"
+    assert request.run_key == f"{PLAN}:{MARK}:1"
     assert request.partition_key == "2026-07-30"
     assert request.tags["dagster/partition"] == "2026-07-30"
 
@@ -407,7 +410,7 @@ def test_a_run_that_ended_before_its_intents_did_is_followed_by_a_second_attempt
     desk.attempted(status)
 
     assert desk.due == Placement(desk.plan, 2)
-    assert desk.due.run_key == f"{PLAN}:2"
+    assert desk.due.run_key == f"{PLAN}:{MARK}:2"
 
 
 def test_a_run_that_failed_before_it_claimed_the_plan_is_followed_by_a_second_attempt(desk):
@@ -484,6 +487,109 @@ def test_a_run_whose_process_is_gone_is_reported_as_failed_and_followed_by_the_n
     assert status is (dg.DagsterRunStatus.FAILURE if buried else dg.DagsterRunStatus.STARTED)
 
 
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING])
+def test_a_run_that_never_began_or_never_ended_is_reported_as_failed_too(desk, status):
+    desk.attempted(status)
+    [record] = desk.instance.get_run_records()
+    now = desk.world.wall.now()
+    desk.world.wall = SimpleNamespace(now=lambda: now + timedelta(minutes=11))
+
+    assert desk.due == Placement(desk.plan, 2)
+    assert desk.instance.get_run_by_id(record.dagster_run.run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_run_that_began_long_ago_and_is_heard_of_is_alive(desk):
+    desk.attempted(dg.DagsterRunStatus.STARTED)
+    [record] = desk.instance.get_run_records()
+    run, now = record.dagster_run, desk.world.wall.now() + timedelta(hours=1)
+    desk.world.wall = SimpleNamespace(now=lambda: now)
+    heard = dg.EventLogEntry(None, 20, "asset reconciliation begins", run.run_id, now.timestamp() - 60)
+    desk.instance.handle_new_event(heard)
+
+    assert refused(desk, f"is executing plan {PLAN}")
+
+
+AT_THE_WINDOWS_END, AFTER_THE_CLOSE = IN_THE_WINDOW.replace(hour=15, minute=45), IN_THE_WINDOW.replace(hour=16)
+
+
+@pytest.mark.parametrize("now", [AT_THE_WINDOWS_END, AFTER_THE_CLOSE, THE_DAY_AFTER])
+@pytest.mark.parametrize("mode", [TradingMode.ACTIVE, TradingMode.HALTED])
+def test_what_a_run_that_died_did_is_recorded_after_the_window_whatever_the_trading_state(desk, now, mode):
+    desk.journalled(IntentState.ACKNOWLEDGED)
+    desk.attempted(dg.DagsterRunStatus.FAILURE)
+    desk.now = now
+    if mode is not TradingMode.ACTIVE:
+        desk.world.trading_state.write(TradingState(mode, "drill", "someone", IN_THE_WINDOW))
+
+    assert desk.due == Placement(desk.plan, 2, records_only=True)
+    assert desk.due.request.tags[RECORDS_TAG] == "true"
+
+
+def test_what_was_filled_after_it_was_recorded_is_recorded_again_once_it_has_ended(desk):
+    desk.journalled(IntentState.ACKNOWLEDGED)
+    desk.attempted(dg.DagsterRunStatus.SUCCESS)
+    desk.materialised("fills", **{PLAN_ID: PLAN, "unresolved": 1})
+    desk.now = AT_THE_WINDOWS_END
+    assert refused(desk, f"orders of plan {PLAN} are watched until they have ended")
+
+    desk.now = AFTER_THE_CLOSE
+    desk.journalled(IntentState.FILLED)
+    assert desk.due == Placement(desk.plan, 2, records_only=True)
+
+    desk.materialised("fills", **{PLAN_ID: PLAN, "unresolved": 0})
+    assert refused(desk, "the exchange is closed", f"what became of plan {PLAN} is recorded")
+
+
+def test_what_is_recorded_is_known_without_asking_the_broker(desk):
+    desk.journalled(IntentState.FILLED)
+    desk.materialised("fills", **{PLAN_ID: PLAN, "unresolved": 0})
+    desk.now = AFTER_THE_CLOSE
+    desk.world.broker = SimpleNamespace(portfolio=lambda: pytest.fail("nobody asks the broker all night"))
+
+    assert refused(desk, f"what became of plan {PLAN} is recorded")
+
+
+def test_a_plan_that_was_never_begun_is_not_recorded(desk):
+    desk.attempted(dg.DagsterRunStatus.FAILURE)
+    desk.now = AFTER_THE_CLOSE
+
+    assert desk.due == f"the exchange is closed at {AFTER_THE_CLOSE.isoformat()}"
+
+
+def test_a_recording_that_fails_is_tried_again_as_often_as_the_settings_allow(open_desk):
+    desk = open_desk(Settings(execution=ExecutionSettings(max_attempts=2)))
+    desk.journalled(IntentState.FILLED)
+    for attempt in (1, 2):
+        desk.attempted(dg.DagsterRunStatus.FAILURE, attempt)
+    desk.now = AFTER_THE_CLOSE
+    assert desk.due == Placement(desk.plan, 3, records_only=True)
+
+    desk.attempted(dg.DagsterRunStatus.STARTED, 3, **{RECORDS_TAG: "true"})
+    assert refused(desk, f"is executing plan {PLAN}")
+    [record] = desk.instance.get_run_records(limit=1)
+    desk.instance.report_run_failed(record.dagster_run)
+    assert desk.due == Placement(desk.plan, 4, records_only=True)
+
+    desk.attempted(dg.DagsterRunStatus.FAILURE, 4, **{RECORDS_TAG: "true"})
+    assert refused(desk, f"what became of plan {PLAN} could not be recorded 2 times", "by hand")
+
+
+def test_a_plan_of_another_account_of_the_same_number_is_neither_its_attempt_nor_its_end(desk):
+    other = replace(desk.plan, account_number="SIM000002", orders=())
+    desk.world.journal.claim(desk.plan, desk.now)
+    desk.world.journal.record(desk.plan.orders[0].client_order_id, IntentState.FILLED, "", desk.now)
+    desk.attempted(dg.DagsterRunStatus.SUCCESS)
+    assert desk.due == f"plan {PLAN} is finished"
+
+    symbol = intent(PLAN)
+    order = replace(symbol, client_order_id=client_order_id("SIM000002", PLAN, symbol.symbol, symbol.side))
+    other = desk.world.plans.put_if_absent(replace(other, orders=(order,), decisions=approved((order,))))
+    desk.world.broker = SimpleNamespace(portfolio=lambda: Portfolio("SIM000002", desk.now, Decimal(100_000)))
+
+    assert desk.due == Placement(other, 1)
+    assert desk.due.run_key != f"{PLAN}:{MARK}:1"
+
+
 def test_attempts_end_at_the_number_that_the_settings_allow(open_desk):
     desk = open_desk(Settings(execution=ExecutionSettings(max_attempts=2)))
     desk.verdict(*LAST_VERDICT, desk.behind("approved_orders"))
@@ -532,4 +638,4 @@ def test_whoever_looks_at_the_same_moment_asks_under_the_same_key(desk, graph_of
     # keeps orders single then are the claim on the plan and the client order ids (test_trading_graph.py).
     by_hand, daemon = (graph_of(desk.world, desk.instance).look() for _ in range(2))
 
-    assert by_hand[0].run_key == daemon[0].run_key == f"{PLAN}:1"
+    assert by_hand[0].run_key == daemon[0].run_key == f"{PLAN}:{MARK}:1"

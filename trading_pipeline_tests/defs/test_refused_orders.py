@@ -49,7 +49,7 @@ def test_as_many_refused_orders_as_the_settings_say_move_trading_to_reducing_and
     executed(world, tmp_path, "SPY", "GLD")
 
     for _ in range(2):
-        reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+        reduce_after_refusals(world, PLAN.plan_id, ACCOUNT, PLAN.symbols)
 
     assert world.trading_state.state.mode is TradingMode.REDUCING
     assert world.trading_state.state.reason == f"2 orders of plan {PLAN.plan_id} were rejected or abandoned"
@@ -61,11 +61,11 @@ def test_as_many_refused_orders_as_the_settings_say_move_trading_to_reducing_and
 def test_after_a_reset_only_what_is_refused_since_moves_trading_again(world, tmp_path):
     world.trading_state = world.stored_state = StoredTradingState(FileObjects(tmp_path / "objects"))
     executed(world, tmp_path, "SPY", "GLD")
-    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+    reduce_after_refusals(world, PLAN.plan_id, ACCOUNT, PLAN.symbols)
     world.trading_state.change(lambda state: state.cleared([SET_BY], "mended", PERSON, world.wall.now()))
     assert world.trading_state.read().mode is TradingMode.ACTIVE
 
-    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+    reduce_after_refusals(world, PLAN.plan_id, ACCOUNT, PLAN.symbols)
 
     assert world.trading_state.read().mode is TradingMode.ACTIVE
     assert len(world.notifier.alerts()) == 1
@@ -75,7 +75,7 @@ def test_after_a_reset_only_what_is_refused_since_moves_trading_again(world, tmp
     for order in again.orders:
         world.journal.record(order.client_order_id, IntentState.REJECTED, "still wrong", INSIDE_WINDOW)
     for _ in range(2):
-        reduce_after_refusals(world, again.plan_id, again.symbols)
+        reduce_after_refusals(world, again.plan_id, ACCOUNT, again.symbols)
 
     assert world.trading_state.read().mode is TradingMode.REDUCING
     assert len(world.notifier.alerts()) == 2
@@ -88,7 +88,7 @@ def test_where_the_history_cannot_be_read_every_refusal_counts(world, tmp_path):
     world.stored_state.changes_after = unreadable
     executed(world, tmp_path, "SPY", "GLD")
 
-    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+    reduce_after_refusals(world, PLAN.plan_id, ACCOUNT, PLAN.symbols)
 
     assert world.trading_state.state.mode is TradingMode.REDUCING
 
@@ -96,7 +96,7 @@ def test_where_the_history_cannot_be_read_every_refusal_counts(world, tmp_path):
 def test_fewer_refused_orders_change_nothing(world, tmp_path):
     executed(world, tmp_path, "SPY")
 
-    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+    reduce_after_refusals(world, PLAN.plan_id, ACCOUNT, PLAN.symbols)
 
     assert world.trading_state.state.mode is TradingMode.ACTIVE
     assert list(world.notifier.alerts()) == []
@@ -107,7 +107,7 @@ def test_a_state_that_is_stricter_already_stays(world, tmp_path):
 
     executed(world, tmp_path, "SPY", "GLD")
 
-    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+    reduce_after_refusals(world, PLAN.plan_id, ACCOUNT, PLAN.symbols)
 
     assert world.trading_state.state.reason == "a person said so"
 
@@ -121,7 +121,7 @@ def test_where_the_state_cannot_be_written_people_are_told_all_the_same(world, t
     world.trading_state = Broken()
 
     with pytest.raises(DependencyUnavailable):
-        reduce_after_refusals(world, PLAN.plan_id, {})
+        reduce_after_refusals(world, PLAN.plan_id, ACCOUNT, {})
 
     [alert] = world.notifier.alerts()
     assert PLAN.orders[0].client_order_id in alert.text
@@ -133,6 +133,6 @@ def test_what_settling_gave_up_counts_as_well(world, tmp_path):
     settle(venue, RULES, INSIDE_WINDOW.replace(hour=19, minute=45), ACCOUNT)
     world.journal = venue.journal
 
-    reduce_after_refusals(world, PLAN.plan_id, PLAN.symbols)
+    reduce_after_refusals(world, PLAN.plan_id, ACCOUNT, PLAN.symbols)
 
     assert world.trading_state.state.mode is TradingMode.REDUCING

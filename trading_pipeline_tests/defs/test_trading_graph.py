@@ -13,6 +13,7 @@ from trading_pipeline.application.execution import plan_in_force
 from trading_pipeline.application.plans import MODEL_ACCOUNT
 from trading_pipeline.defs.assets.orders import BACKFILL_TAG
 from trading_pipeline.defs.checks import contract_of, promised_assets, singular_of
+from trading_pipeline.defs.sensors import ATTEMPT_TAG, PLAN_TAG
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.instruments import catalogue
 from trading_pipeline.domain.strategies import STRATEGIES
@@ -121,7 +122,7 @@ def test_orders_are_read_in_the_order_in_which_they_are_sent(day, line):
 
 def test_the_sensor_waits_for_the_window_asks_once_and_is_done(day):
     assert day.before_the_window.startswith("the exchange is closed")
-    assert day.request.run_key == f"{day.session}.1:1"
+    assert (day.request.tags[PLAN_TAG], day.request.tags[ATTEMPT_TAG]) == (f"{day.session}.1", "1")
     assert day.afterwards == f"plan {day.session}.1 is finished"
 
 
@@ -309,13 +310,13 @@ def test_neither_broken_lineage_nor_a_tampered_table_is_ever_sent(fresh_market, 
     foreign = approved.assign(plan_id="2020-01-02.1")
     line.world.tables.replace_session("approved_orders", session, foreign)
     [request] = line.look()
-    assert request.run_key == f"{session}.1:2"
+    assert (request.tags[PLAN_TAG], request.tags[ATTEMPT_TAG]) == (f"{session}.1", "2")
     assert "table approved_orders holds plan ['2020-01-02.1']" in failures(line.place(request))["fills"]
 
     # Planning again inside the window mends the table; the newer plan is the one that trades.
     assert line.run("decide", session, assets=["portfolio_snapshot", "order_plan", "approved_orders"]).success
     [request] = line.look()
-    assert request.run_key == f"{session}.2:1"
+    assert (request.tags[PLAN_TAG], request.tags[ATTEMPT_TAG]) == (f"{session}.2", "1")
     assert line.place(request).success
     assert plan_in_force(line.world.plans, line.world.journal, account, session).plan_id == f"{session}.2"
     entries = line.world.journal.entries(f"{session}.2")

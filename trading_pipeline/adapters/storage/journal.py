@@ -79,6 +79,7 @@ FROM intents JOIN events USING (client_order_id)
 _IS_LATEST = """event = (
     SELECT MAX(event) FROM events AS any_event WHERE any_event.client_order_id = intents.client_order_id
 )"""
+_OF_PLAN = "WHERE plan_id = ?1 AND (?2 IS NULL OR account_number = ?2)"
 _IN_PLAN_ORDER = "ORDER BY sequence, intents.client_order_id"
 _A_PERSON_MUST_ACT = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM})
 # SQLITE_ERROR means that a table is missing: the file belongs to something else.
@@ -204,13 +205,16 @@ class SqliteJournal:
         for line, outcome in zip(lines, outcomes, strict=True):
             line.outcome = outcome
 
-    def entries(self, plan_id: str) -> Sequence[JournalEntry]:
-        """Return the latest entry of each intent of a plan, in the plan's order."""
-        return self._entries(f"WHERE plan_id = ? AND {_IS_LATEST} {_IN_PLAN_ORDER}", plan_id)
+    def entries(self, plan_id: str, account_number: str | None = None) -> Sequence[JournalEntry]:
+        """Return the latest entry of each intent of an account's plan, in the plan's order; without one, of any's.
 
-    def history(self, plan_id: str) -> Sequence[JournalEntry]:
-        """Return every entry of a plan, oldest first."""
-        return self._entries("WHERE plan_id = ? ORDER BY event", plan_id)
+        Plans of two accounts that follow one another may bear one id.
+        """
+        return self._entries(f"{_OF_PLAN} AND {_IS_LATEST} {_IN_PLAN_ORDER}", plan_id, account_number)
+
+    def history(self, plan_id: str, account_number: str | None = None) -> Sequence[JournalEntry]:
+        """Return every entry of an account's plan, oldest first; without one, of any account's."""
+        return self._entries(f"{_OF_PLAN} ORDER BY event", plan_id, account_number)
 
     def unfinished(self) -> Sequence[JournalEntry]:
         """Return the latest entry of each intent, of whichever plan, that has not ended."""
@@ -218,7 +222,7 @@ class SqliteJournal:
         marks = ", ".join("?" for _ in ended)
         return self._entries(f"WHERE state NOT IN ({marks}) AND {_IS_LATEST} {_IN_PLAN_ORDER}", *ended)
 
-    def _entries(self, condition: str, *values: str) -> Sequence[JournalEntry]:
+    def _entries(self, condition: str, *values: str | None) -> Sequence[JournalEntry]:
         with self._connection() as connection:
             return [_entry(row) for row in connection.execute(_ENTRIES + condition, values)]
 

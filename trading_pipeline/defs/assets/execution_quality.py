@@ -42,7 +42,7 @@ def execution_quality(context: dg.AssetExecutionContext) -> dg.Output[pd.DataFra
     plan = _plan(world, context.partition_key)
     # Table fills names the intent of an execution; the broker names its order, which is one of the intent's slices.
     executions = execution.report(plan, world.venue).fills
-    rows = quality.order_quality(plan, world.journal.history(plan.plan_id), executions)
+    rows = quality.order_quality(plan, world.journal.history(plan.plan_id, plan.account_number), executions)
     if all(row.is_over for row in quality.final_orders(rows)) and not _is_recorded(world, plan):
         quality.record_execution(rows, world.metrics)
     frame = quality.to_frame(rows)

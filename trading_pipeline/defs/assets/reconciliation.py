@@ -56,7 +56,7 @@ def _ours(world: TradingWorld, session: date, before: Portfolio, fills: pd.DataF
     holder = world.journal.claimed(account, session)
     plans = [plan.plan_id for plan in begun] + ([holder] if holder else [])
     sold = [fill for plan in begun for fill in report(plan, world.venue).fills]
-    journal = [line for plan_id in plans for line in world.journal.history(plan_id)]
+    journal = [line for plan_id in plans for line in world.journal.history(plan_id, account)]
     return books.Ours(before, (*fills_from_frame(fills), *sold), journal)
 
 

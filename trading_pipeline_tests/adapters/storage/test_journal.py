@@ -324,6 +324,22 @@ def test_unfinished_intents_of_every_plan_are_found_and_ended_ones_are_not(journ
     assert len(unfinished) == len(wanted)
 
 
+def test_plans_of_two_accounts_that_bear_one_id_are_told_apart(journal, make_plan, clock):
+    plan = make_plan()
+    other = replace(
+        plan,
+        account_number="SIM0002",
+        orders=tuple(replace(order, client_order_id=f"other-{order.symbol}") for order in plan.orders),
+    )
+    for each in (plan, other):
+        journal.claim(each, clock.now())
+
+    for read in (journal.entries, journal.history):
+        assert {entry.account_number for entry in read(plan.plan_id)} == {"SIM0001", "SIM0002"}
+        found = read(plan.plan_id, "SIM0002")
+        assert [entry.client_order_id for entry in found] == [order.client_order_id for order in other.orders]
+
+
 def test_a_line_is_written_only_while_the_entry_that_it_expects_is_the_latest(journal, make_plan, clock):
     plan = make_plan()
     name = plan.orders[0].client_order_id
