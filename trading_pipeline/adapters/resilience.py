@@ -220,6 +220,7 @@ class ResiliencePolicy:
         self._quota = quota
         self._metrics = metrics
         self._guards = {verb: _Guard(dependency, verb, chosen, clock, metrics) for verb, chosen in rules.items()}
+        self._turns = threading.local()
 
     def call(self, verb: Verb, what: str, operation: Callable[[TimeLimits], T]) -> T:
         """Return what ``operation`` answers, asking again where the rules of ``verb`` say so.
@@ -263,7 +264,28 @@ class ResiliencePolicy:
         return Health(self._dependency, calls, self._quota.health() if self._quota else None)
 
     @contextmanager
+    def turn(self, verb: Verb) -> Iterator[None]:
+        """Wait for a turn of the quota now; the first call of ``verb`` by this thread inside the block then uses it.
+
+        For what is looked at last before it is sent: between that look and the sending nothing waits.
+
+        Raises:
+            RateLimited: no turn inside the deadline; nothing was sent.
+            Interrupted: the process was asked to end while it waited.
+        """
+        with self._turn(self._guards[verb], self._clock.elapsed()):
+            self._turns.held = verb
+            try:
+                yield
+            finally:
+                self._turns.held = None
+
+    @contextmanager
     def _turn(self, guard: "_Guard", began: float) -> Iterator[None]:
+        if getattr(self._turns, "held", None) is guard.verb:
+            self._turns.held = None
+            yield
+            return
         if self._quota is None:
             yield
             return

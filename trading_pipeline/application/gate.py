@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from trading_pipeline.application.sizing import Later, Never, Order
 from trading_pipeline.application.venue import Desk, Pursuit
-from trading_pipeline.domain.errors import DataError
+from trading_pipeline.domain.errors import DataError, RateLimited
 from trading_pipeline.domain.orders import OrderResult, Plan
 from trading_pipeline.domain.risk.decisions import Breach
 from trading_pipeline.domain.risk.last_hop import LETS_PASS, Parent, last_hop
@@ -35,7 +35,7 @@ def refuse_undecided(plan: Plan) -> None:
 
 
 def send(pursuit: Pursuit, order: Order, desk: Desk) -> OrderResult | Later | Never | None:
-    """Read the trading state, look at the order once more, journal it and send it, in one go.
+    """Read the trading state, look at the order once more, journal it and send it, in one go when its turn has come.
 
     None means that a run beside this one has ended the intent: nothing was sent.
 
@@ -44,6 +44,14 @@ def send(pursuit: Pursuit, order: Order, desk: Desk) -> OrderResult | Later | Ne
         Interrupted: the process was asked to end.
         TransientError: the journal could not be written, so nothing was sent.
     """
+    try:
+        with desk.venue.turn_to_submit():
+            return _sent(pursuit, order, desk)
+    except RateLimited as late:
+        return Later(str(late))
+
+
+def _sent(pursuit: Pursuit, order: Order, desk: Desk) -> OrderResult | Later | Never | None:
     name = pursuit.next_id
     with desk.venue.sending():
         desk.refuse_halted(order.intent.side)

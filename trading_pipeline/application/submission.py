@@ -16,7 +16,7 @@ from trading_pipeline.application.sizing import Later, Never, Order, after_refus
 from trading_pipeline.application.venue import ZERO, Desk, Pursuit, dollars
 from trading_pipeline.domain.errors import TransientError
 from trading_pipeline.domain.instruments import plain
-from trading_pipeline.domain.orders import Accepted, BrokerOrder, Refusal, Rejected, Side, Unknown
+from trading_pipeline.domain.orders import Accepted, BrokerOrder, NotSent, Refusal, Rejected, Side, Unknown
 from trading_pipeline.ports import IntentState, JournalEntry
 
 # How lines of the journal begin or go on that tell of no new sending.
@@ -109,6 +109,8 @@ def _sent(pursuit: Pursuit, order: Order, desk: Desk) -> BrokerOrder | Unknown |
             return unsent
         case Accepted(found):
             return found
+        case NotSent(_, reason):
+            return Later(f"not sent: {reason}")
         case Unknown(_, evidence) as unknown:
             unclear = f"{order.terms}; {NO_CLEAR_ANSWER}: {evidence}"
             desk.record(pursuit.intent, IntentState.SUBMITTING, unclear, name, order.mid)

@@ -86,7 +86,8 @@ class Venue:
 
     Without ``updates`` it polls by the clock alone; without a ``gate`` nobody
     who stops trading waits for what is being sent. ``stopped`` tells, before a
-    batch is sent, which of its symbols do not trade now and why.
+    batch is sent, which of its symbols do not trade now and why. ``turn`` is
+    what an order waits for before the last look at it.
     """
 
     broker: Broker
@@ -97,10 +98,20 @@ class Venue:
     updates: OrderUpdates | None = None
     gate: SendingGate | None = None
     stopped: Callable[[Sequence[str]], Mapping[str, str]] | None = None
+    turn: Callable[[], AbstractContextManager[None]] | None = None
 
     def why_stopped(self, symbols: Sequence[str]) -> Mapping[str, str]:
         """Return by symbol why it does not trade now; one that trades, or of which nobody was asked, is absent."""
         return {} if self.stopped is None else self.stopped(symbols)
+
+    def turn_to_submit(self) -> AbstractContextManager[None]:
+        """Wait until an order may be sent; inside the block it is sent without waiting.
+
+        Raises:
+            RateLimited: the turn would come too late; nothing was sent.
+            Interrupted: the process was asked to end.
+        """
+        return nullcontext() if self.turn is None else self.turn()
 
     def sending(self) -> AbstractContextManager[None]:
         """Pass the gate: the block reads the trading state and sends, and whoever stops trading waits for its end.

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -231,7 +231,11 @@ class TradingWorld:
             self.clock,
             gate=self.gate,
             stopped=self.market_pauses,
+            turn=self._turn_to_submit,
         )
+
+    def _turn_to_submit(self) -> AbstractContextManager[None]:
+        return self.broker.turn_to_submit()
 
     @property
     def rules(self) -> ExecutionRules:

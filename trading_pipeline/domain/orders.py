@@ -169,7 +169,15 @@ class Unknown:
     evidence: str
 
 
-OrderResult = Accepted | Rejected | Unknown
+@dataclass(frozen=True)
+class NotSent:
+    """Nothing left for the venue, for the reason that is told."""
+
+    client_order_id: str
+    reason: str
+
+
+OrderResult = Accepted | Rejected | Unknown | NotSent
 
 
 @dataclass(frozen=True)

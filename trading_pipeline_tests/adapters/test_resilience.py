@@ -310,6 +310,32 @@ def test_what_waits_for_the_quota_keeps_its_full_time_for_the_answer(clock):
     assert len(told) == 3
 
 
+def test_what_has_its_turn_is_sent_without_waiting_and_what_follows_waits_again(clock):
+    quota = RequestQuota(QuotaRules(requests_per_minute=60, burst=1), clock)
+    rules = {verb: CallRules(RetryPolicy(attempts=1, deadline_seconds=75)) for verb in (Verb.ORDER, Verb.READ)}
+    policy = ResiliencePolicy("trading", rules, clock, quota)
+    policy.call(Verb.READ, "reading", lambda _: "the burst")
+
+    with policy.turn(Verb.ORDER):
+        waited = list(clock.waits)
+        assert sum(waited) > 0
+        assert policy.call(Verb.ORDER, "placing", lambda _: "placed") == "placed"
+        assert clock.waits == waited
+        policy.call(Verb.ORDER, "placing", lambda _: "another")
+    assert sum(clock.waits) > sum(waited)
+
+
+def test_a_turn_that_would_come_too_late_is_said_before_anything_is_sent(clock):
+    quota = RequestQuota(QuotaRules(requests_per_minute=2, burst=1), clock)
+    policy = ResiliencePolicy(
+        "trading", {Verb.ORDER: CallRules(RetryPolicy(attempts=1, deadline_seconds=20))}, clock, quota
+    )
+    policy.call(Verb.ORDER, "placing", lambda _: "the burst")
+
+    with pytest.raises(RateLimited, match="not sent"), policy.turn(Verb.ORDER):
+        pytest.fail("its turn has not come")
+
+
 def test_the_figures_of_the_quota_are_shown(clock, metrics):
     quota = RequestQuota(QuotaRules(200, 60), clock)
     policy = ResiliencePolicy("trading", RULES, clock, quota, metrics)

@@ -1,5 +1,7 @@
 import ast
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import pytest
 import trading_pipeline
 from trading_pipeline.application.execution import execute
 from trading_pipeline.application.gate import REFUSED_HERE, refuse_undecided
-from trading_pipeline.domain.errors import DataError
-from trading_pipeline.domain.orders import ArchivedDecision
+from trading_pipeline.domain.errors import DataError, RateLimited, TradingHalted
+from trading_pipeline.domain.orders import ArchivedDecision, NotSent
+from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
 from trading_pipeline.ports import IntentState
 from trading_pipeline_tests.builders import RULES, approved, buy, details, make_plan, make_venue, sell, states
 
@@ -64,6 +67,71 @@ def test_no_more_shares_leave_than_were_approved(venue):
 
     assert venue.broker.sent == []
     assert "PARENT_QUANTITY 8 > 7" in details(venue, ROTATION)["SPY"]
+
+
+def waiting(venue, meanwhile=lambda: None, late=None):
+    """The venue where an order waits a minute for its turn, while something happens."""
+
+    @contextmanager
+    def turn():
+        if late is not None:
+            raise late
+        meanwhile()
+        venue.clock.wait(60)
+        yield
+
+    return replace(venue, turn=turn)
+
+
+def test_an_order_that_waits_for_its_turn_is_looked_at_after_it(venue):
+    """Else it would leave after the window's end, or after trading was reduced."""
+    plan = make_plan(buy("SPY", "8"))
+    venue.clock.instant = RULES.window(plan.execution_session).end - timedelta(seconds=30)
+
+    execute(plan, waiting(venue), RULES)
+
+    assert venue.broker.sent == []
+    assert (states(venue, plan)["SPY"], details(venue, plan)["SPY"]) == (
+        IntentState.PARKED,
+        "the execution window has ended",
+    )
+
+
+def test_a_buy_does_not_leave_when_trading_was_reduced_while_it_waited_for_its_turn(venue):
+    reduced = TradingState(TradingMode.REDUCING, "drawdown", "risk watch", venue.clock.now())
+
+    with pytest.raises(TradingHalted, match="reducing: drawdown"):
+        execute(make_plan(buy("SPY", "8")), waiting(venue, lambda: venue.trading_state.write(reduced)), RULES)
+
+    assert venue.broker.sent == []
+
+
+def test_an_order_whose_turn_would_come_too_late_is_parked_and_not_taken_for_sent(venue):
+    plan = make_plan(buy("SPY", "8"))
+
+    execute(plan, waiting(venue, late=RateLimited("not sent: the next is free in 99 s")), RULES)
+
+    assert (states(venue, plan)["SPY"], details(venue, plan)["SPY"]) == (
+        IntentState.PARKED,
+        "not sent: the next is free in 99 s",
+    )
+    assert IntentState.SUBMITTING not in {entry.state for entry in venue.journal.history(plan.plan_id)}
+    assert execute(plan, venue, RULES).fills
+
+
+def test_an_order_that_was_certainly_not_sent_is_parked_and_sent_by_the_next_run(venue, monkeypatch):
+    plan = make_plan(buy("SPY", "8"))
+    with monkeypatch.context() as left_alone:
+        left_alone.setattr(
+            venue.broker, "submit", lambda order: NotSent(order.client_order_id, "orders are left alone")
+        )
+        execute(plan, venue, RULES)
+
+    assert (states(venue, plan)["SPY"], details(venue, plan)["SPY"]) == (
+        IntentState.PARKED,
+        "not sent: orders are left alone",
+    )
+    assert len(execute(plan, venue, RULES).fills) == len(venue.broker.sent) == 1
 
 
 def calls_of(name):

@@ -109,6 +109,7 @@ def venue_of(job: Job, ending: threading.Event) -> Venue:
         journal=SqliteJournal(home / JOURNAL),
         trading_state=StoredTradingState(FileObjects(home / OBJECTS)),
         clock=clock,
+        turn=broker.turn_to_submit,
     )
 
 

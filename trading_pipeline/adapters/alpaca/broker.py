@@ -1,6 +1,7 @@
 """The account at Alpaca and its orders."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -8,11 +9,18 @@ from trading_pipeline.adapters.alpaca import translation
 from trading_pipeline.adapters.alpaca.refusals import rejection
 from trading_pipeline.adapters.alpaca.translation import Row
 from trading_pipeline.adapters.alpaca.transport import Api
-from trading_pipeline.domain.errors import DependencyUnavailable, Interrupted, PipelineError, RequestRefused
+from trading_pipeline.domain.errors import (
+    CircuitOpen,
+    DependencyUnavailable,
+    Interrupted,
+    PipelineError,
+    RequestRefused,
+)
 from trading_pipeline.domain.fills import Fill
 from trading_pipeline.domain.orders import (
     Accepted,
     BrokerOrder,
+    NotSent,
     OrderIntent,
     OrderResult,
     Unknown,
@@ -79,7 +87,8 @@ class AlpacaBroker:
         Rejected means that Alpaca itself refused, with its own code. Anything
         less than that or a readable order is Unknown: no answer, a server
         error, too many requests, keys that were not accepted. An id that was
-        used before is looked up, and adopted if it is found.
+        used before is looked up, and adopted if it is found. While Alpaca is
+        being left alone nothing is sent.
         """
         try:
             answer = self._trading.post("/orders", translation.order_request(intent))
@@ -89,8 +98,21 @@ class AlpacaBroker:
         except Interrupted:
             # While it waited for its turn: nothing was sent.
             raise
+        except CircuitOpen as open_circuit:
+            return NotSent(intent.client_order_id, str(open_circuit))
         except PipelineError as error:
             return Unknown(intent.client_order_id, str(error))
+
+    @contextmanager
+    def turn_to_submit(self) -> Iterator[None]:
+        """Wait until an order may be sent; :meth:`submit` inside the block sends it without waiting.
+
+        Raises:
+            RateLimited: the turn would come too late; nothing was sent.
+            Interrupted: the process was asked to end while it waited.
+        """
+        with self._trading.turn_to_post():
+            yield
 
     def _accepted(self, intent: OrderIntent, order: BrokerOrder) -> OrderResult:
         if order.client_order_id != intent.client_order_id:
@@ -145,19 +167,20 @@ class AlpacaBroker:
             page["after"] = _just_before(since)
         seen: set[str] = set()
         while True:
-            orders = translation.orders(self._trading.get("/orders", page))
-            fresh = [order for order in orders if order.venue_order_id not in seen]
-            yield from fresh
-            if len(orders) < ORDERS_A_PAGE:
+            rows = self._trading.get("/orders", page)
+            yield from (order for order in translation.orders(rows) if order.venue_order_id not in seen)
+            # Orders of several legs, which are not read, fill a page as the others do.
+            if len(rows) < ORDERS_A_PAGE:
                 return
-            if not fresh:
+            ids = translation.order_ids(rows).keys()
+            if ids <= seen:
                 raise DependencyUnavailable(
-                    f"Alpaca sent a page of {len(orders)} orders twice, after {page.get('after')}: it would never "
+                    f"Alpaca sent a page of {len(rows)} orders twice, after {page.get('after')}: it would never "
                     f"end; more orders than a page holds share one instant"
                 )
-            seen.update(order.venue_order_id for order in fresh)
+            seen |= ids
             # Orders of the last one's own instant may stand on the next page as well.
-            page["after"] = _just_before(orders[-1].submitted_at)
+            page["after"] = _just_before(translation.submitted_at(rows[-1]))
 
     def cancel(self, venue_order_id: str) -> None:
         """Ask once for an order to be cancelled; whether it was is read from the order.

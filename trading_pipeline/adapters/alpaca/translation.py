@@ -156,7 +156,7 @@ def order(row: Row) -> BrokerOrder:
             average_price=_optional(row.get("filled_avg_price")),
             limit_price=_optional(row.get("limit_price")),
             status=_STATUSES.get(row["status"], OrderStatus.UNRECOGNISED),
-            submitted_at=instant(row["submitted_at"] or row["created_at"]),
+            submitted_at=submitted_at(row),
         )
 
 
@@ -172,6 +172,12 @@ def orders(rows: Sequence[Row]) -> list[BrokerOrder]:
         if not isinstance(rows, list):
             raise TypeError(f"a list was expected, not {type(rows).__name__}")
         return [order(row) for row in rows if _is_plain(row)]
+
+
+def submitted_at(row: Row) -> datetime:
+    """Return the UTC instant at which any order was submitted, one of many legs as well."""
+    with _reading("order", row, "client_order_id"):
+        return instant(row["submitted_at"] or row["created_at"])
 
 
 def _optional(value: str | float | None) -> Decimal | None:

@@ -7,7 +7,8 @@ every wait, and an exception of ours for whatever goes wrong
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -174,6 +175,17 @@ class Api:
         """
         request = self._described("POST", path)
         return self._answer(Verb.ORDER, request, lambda client: client.post(path, dict(body)))
+
+    @contextmanager
+    def turn_to_post(self) -> Iterator[None]:
+        """Wait for a turn of the quota; what this thread posts first inside the block uses it, and does not wait.
+
+        Raises:
+            RateLimited: the turn would come after the deadline; nothing was sent.
+            Interrupted: the process was asked to end while it waited.
+        """
+        with self._policy.turn(Verb.ORDER):
+            yield
 
     def delete(self, path: str) -> None:
         """Ask exactly once for ``path`` to be deleted; raises as :meth:`post`, but never for a breaker."""

@@ -1,11 +1,13 @@
 import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 
-from trading_pipeline.domain.errors import DependencyUnavailable, RequestRefused, Unauthorized
-from trading_pipeline.domain.orders import Accepted, OrderStatus, Rejected, Side, Unknown
+from trading_pipeline.adapters.alpaca.broker import AlpacaBroker
+from trading_pipeline.domain.errors import CircuitOpen, DependencyUnavailable, RequestRefused, Unauthorized
+from trading_pipeline.domain.orders import Accepted, NotSent, OrderStatus, Rejected, Side, Unknown
 from trading_pipeline.ports import CashMovement
 
 SUBMIT = "POST /v2/orders"
@@ -407,6 +409,29 @@ def test_an_order_of_many_legs_placed_by_hand_does_not_hide_the_others(server, b
     server.on(LIST, [order_row("by-hand", side="", symbol="", order_class="mleg"), order_row("tp1-b")])
 
     assert [order.client_order_id for order in broker.orders()] == ["tp1-b"]
+
+
+def test_a_page_that_holds_an_order_of_many_legs_is_followed_by_the_next(server, broker, order_row):
+    rows = [order_row() | listed(number) for number in range(620)]
+    for by_hand in (3, 499):
+        rows[by_hand] |= {"client_order_id": "by-hand", "side": None, "symbol": None, "order_class": "mleg"}
+    server.on(LIST, rows[:500]).on(LIST, rows[499:])
+
+    found = [order.client_order_id for order in broker.orders(OPENED)]
+
+    assert found == [f"tp1-{number}" for number in range(620) if number not in (3, 499)]
+    assert server.requests(LIST)[1].query["after"] == "2026-07-31T13:38:18.999999Z"
+
+
+def test_while_orders_are_left_alone_nothing_is_sent_and_that_is_said(clock, make_intent):
+    def left_alone(*_):
+        raise CircuitOpen("orders are left alone; nothing was sent")
+
+    intent = make_intent()
+
+    sent = AlpacaBroker(SimpleNamespace(post=left_alone), clock).submit(intent)
+
+    assert sent == NotSent(intent.client_order_id, "orders are left alone; nothing was sent")
 
 
 def test_an_order_of_ours_that_cannot_be_read_is_not_passed_over(server, broker, order_row):
