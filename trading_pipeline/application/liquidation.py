@@ -71,7 +71,8 @@ def asked(
     Of one change of the trading state there is one request: who asks again is
     given the same, with a new code where that has expired. What a person only
     asked about gives way to what is set off, and any question to what is
-    automatic (``consent``). While one is under way, that is returned.
+    automatic (``consent``); one that was withdrawn, to a person who asks anew.
+    While one is under way, that is returned.
 
     Raises:
         InvalidInput: the reason is empty.
@@ -97,7 +98,8 @@ def asked(
 
 def _gives_way(earlier: LiquidationRequest, wanted: LiquidationRequest, consent: Consent) -> bool:
     if earlier.stage is not Stage.REQUESTED:
-        return False
+        is_withdrawn = earlier.stage is Stage.OVER and earlier.session is None
+        return is_withdrawn and wanted.trigger is LiquidationTrigger.PERSON
     is_another = earlier.trigger is not wanted.trigger
     is_stronger = earlier.trigger is LiquidationTrigger.PERSON or consent is Consent.AUTOMATIC
     return wanted.made_at >= earlier.expires_at or (is_another and is_stronger)
@@ -115,6 +117,35 @@ def agreed(desk: LiquidationDesk, account: str) -> LiquidationRequest | None:
         _moved(desk, newest, stage=Stage.OVER, outcome="ended by whoever reset its latch")
         return None
     return newest
+
+
+def withdrawn(desk: LiquidationDesk, by: str) -> LiquidationRequest:
+    """End a liquidation that was asked for or agreed to and has not begun, and return it; another may be asked for.
+
+    Raises:
+        InvalidInput: there is none, or it is under way.
+        TransientError: the broker or the disk gave no usable answer.
+        DataError: a stored request cannot be read.
+    """
+    request = desk.requests.newest(desk.venue.broker.portfolio().account_number)
+    if request is None or request.stage is Stage.OVER:
+        raise InvalidInput("no liquidation was asked for or agreed to, so there is none to withdraw")
+    if request.stage is Stage.UNDER_WAY:
+        raise InvalidInput(
+            f"{request.name} is under way: `trading-pipeline kill halt` stops it, and `trading-pipeline kill reset "
+            f"--latch {LIQUIDATION}` ends it"
+        )
+    return _moved(desk, request, stage=Stage.OVER, outcome=f"withdrawn by {by} before anything was sold")
+
+
+def opens_at(desk: LiquidationDesk, request: LiquidationRequest) -> datetime | None:
+    """Return the UTC instant from which ``request`` can be carried out; None where that is now."""
+    now = desk.venue.clock.now()
+    session = session_of_orders(now)
+    window = desk.rules.execution.window(session)
+    if window.contains(now) or _plan_of(desk, request) is not None:
+        return None
+    return window.start if now < window.start else desk.rules.execution.window(sessions.next_session(session)).start
 
 
 def confirmed(desk: LiquidationDesk, code: str, by: str) -> LiquidationRequest:
@@ -199,7 +230,8 @@ def _refuse_untimely(desk: LiquidationDesk, now: datetime) -> None:
     if not window.contains(now):
         raise OutsideExecutionWindow(
             f"positions can be closed from {window.start.isoformat()} to {window.end.isoformat()}, now is "
-            f"{now.isoformat()}; a liquidation that was agreed to is carried out in the next window"
+            f"{now.isoformat()}; a liquidation that was agreed to is carried out in the next window, or withdrawn with "
+            f"`trading-pipeline liquidate --withdraw`"
         )
 
 

@@ -4,10 +4,12 @@ A job waits for its turn in Dagster's queue, before all others; the command
 ``trading-pipeline liquidate`` does not wait.
 """
 
+from datetime import datetime
+
 import dagster as dg
 
 from trading_pipeline.adapters.neutral_mode import lasting_name
-from trading_pipeline.application.liquidation import Liquidated, agreed, asked, confirmed
+from trading_pipeline.application.liquidation import Liquidated, agreed, asked, confirmed, opens_at
 from trading_pipeline.application.liquidation_desk import LiquidationDesk
 from trading_pipeline.application.liquidation_plan import Preview, preview
 from trading_pipeline.defs import metadata
@@ -47,7 +49,14 @@ def liquidate_positions(context: dg.OpExecutionContext, config: Liquidate) -> No
         context.log.warning(told)
         context.add_output_metadata(metadata.shown({"offer": told, "code": request.code}))
         return
-    found = carried_out(world, _agreed_to(desk, config))
+    request = _agreed_to(desk, config)
+    opens = opens_at(desk, request)
+    if opens is not None:
+        told = waits_line(request, opens)
+        context.log.warning(told)
+        context.add_output_metadata(metadata.shown({"outcome": told}))
+        return
+    found = carried_out(world, request)
     _audit(world, found, context.run.run_id)
     context.log.warning(str(found))
     context.add_output_metadata(
@@ -76,6 +85,14 @@ def _agreed_to(desk: LiquidationDesk, config: Liquidate) -> LiquidationRequest:
     if request is None:
         raise InvalidInput("no liquidation that was agreed to is under way; run this job with neither, to be asked")
     return request
+
+
+def waits_line(request: LiquidationRequest, opens: datetime) -> str:
+    """Return what a person should know of a liquidation that was agreed to and waits for the exchange."""
+    return (
+        f"{request.name} is agreed to by {request.agreed_by}, and everything is sold from {opens:%Y-%m-%d %H:%M} UTC "
+        f"on; to withdraw it: trading-pipeline liquidate --withdraw"
+    )
 
 
 def offer_lines(request: LiquidationRequest, found: Preview) -> list[str]:
@@ -125,10 +142,13 @@ def liquidation_watch(interval_seconds: int) -> dg.SensorDefinition:
             found = looked(world)
             desk = desk_of(world)
             request = agreed(desk, desk.venue.broker.portfolio().account_number)
+            opens = None if request is None else opens_at(desk, request)
         except PipelineError as error:
             return dg.SkipReason(f"{type(error).__name__}: {error}")
         if request is None:
             return dg.SkipReason(found)
+        if opens is not None:
+            return dg.SkipReason(waits_line(request, opens))
         account = lasting_name(world.settings, request.account_number)
         return _launched(context.instance, f"{account}.{request.epoch}", found)
 

@@ -8,7 +8,7 @@ from trading_pipeline.adapters.storage.liquidations import StoredLiquidations
 from trading_pipeline.adapters.storage.objects import FileObjects, StoredPlans
 from trading_pipeline.adapters.storage.trading_state import StoredTradingState
 from trading_pipeline.application.execution import execute
-from trading_pipeline.application.liquidation import agreed, asked, confirmed, liquidate
+from trading_pipeline.application.liquidation import agreed, asked, confirmed, liquidate, opens_at, withdrawn
 from trading_pipeline.application.liquidation_desk import LiquidationDesk, LiquidationRules
 from trading_pipeline.application.liquidation_plan import preview
 from trading_pipeline.application.liquidation_watch import looked, market_move
@@ -375,6 +375,54 @@ def test_whoever_resets_the_latch_ends_it_and_another_one_may_be_asked_for(offic
 
     assert second.epoch > request.epoch
     assert (done.is_over, office.sold) == (True, ALL)
+
+
+def test_what_was_agreed_to_and_has_not_begun_can_be_withdrawn_and_asked_for_anew(office):
+    request = office.agreed()
+    assert withdrawn(office.desk(), PERSON).outcome == "withdrawn by a person before anything was sold"
+    assert agreed(office.desk(), ACCOUNT) is None
+    with pytest.raises(InvalidInput, match="none to withdraw"):
+        withdrawn(office.desk(), PERSON)
+    with pytest.raises(InvalidInput):
+        confirmed(office.desk(), request.code, PERSON)
+
+    office.venue.clock.instant += timedelta(seconds=1)
+    again = asked(office.desk(), LiquidationTrigger.PERSON, "after all")
+    assert again.code != request.code
+    assert liquidate(office.desk(), confirmed(office.desk(), again.code, PERSON)).is_over
+
+
+def test_a_question_that_was_withdrawn_is_not_asked_again(office):
+    office.state.change(lambda state: state.latched(DRAWDOWN))
+    watched(office)
+    withdrawn(office.desk(), PERSON)
+
+    assert watched(office, equity_drawdown=Consent.AUTOMATIC) == "nothing sets a liquidation off"
+
+
+def test_what_is_under_way_is_not_withdrawn_but_ended_by_its_latch(office):
+    office.halted["TLT"] = "halted as told"
+    liquidate(office.desk(), office.agreed())
+
+    with pytest.raises(InvalidInput, match="kill reset --latch liquidation"):
+        withdrawn(office.desk(), PERSON)
+
+
+@pytest.mark.parametrize(
+    ("now", "opens"),
+    [
+        ("2026-07-31T14:00", None),
+        ("2026-07-31T12:00", "2026-07-31T13:31"),
+        ("2026-07-31T19:50", "2026-08-03T13:31"),
+        ("2026-08-01T12:00", "2026-08-03T13:31"),
+    ],
+)
+def test_a_liquidation_waits_for_the_next_window(office, now, opens):
+    request = office.agreed()
+    office.venue.clock.instant = datetime.fromisoformat(now).replace(tzinfo=UTC)
+
+    wanted = None if opens is None else datetime.fromisoformat(opens).replace(tzinfo=UTC)
+    assert opens_at(office.desk(), request) == wanted
 
 
 def test_without_a_reason_nothing_is_asked_for(office):

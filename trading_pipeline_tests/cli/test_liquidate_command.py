@@ -3,6 +3,7 @@ import re
 import pytest
 
 from trading_pipeline.cli.drills.stage import opened_stage
+from trading_pipeline.domain import sessions
 from trading_pipeline.domain.instruments import plain
 
 MARKET = "simulated-generated-7"
@@ -46,6 +47,22 @@ def test_two_calls_sell_everything_and_the_state_says_so(command, stage, done):
     status = done("kill", "status", "--home", stage.home.folder.parent)
     assert status.stdout.startswith("halted")
     assert "everything is sold" in status.stdout
+
+
+def test_while_the_exchange_is_closed_it_waits_for_the_next_window_and_can_be_withdrawn(command, stage):
+    stage.control.set_clock(sessions.close_of(sessions.session_at(stage.world.clock.now())))
+
+    said = command("--code", code_of(command()))
+    assert said.returncode == 1
+    assert "is agreed to by a person, and everything is sold from" in said.stdout
+    assert "everything is sold from" in command().stdout
+
+    withdrawn = command("--withdraw")
+    assert (withdrawn.returncode, "withdrawn by a person" in withdrawn.stdout) == (0, True)
+    assert "To sell: " in command().stdout
+    both = command("--withdraw", "--code", "abcdef")
+    assert (both.returncode, "give one of them" in both.stderr) == (1, True)
+    assert stage.sent == 0
 
 
 def test_a_wrong_code_sells_nothing(command, stage):

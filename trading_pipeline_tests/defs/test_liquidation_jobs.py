@@ -12,6 +12,7 @@ from trading_pipeline.defs.liquidation_jobs import (
     liquidate_job,
     liquidation_watch,
 )
+from trading_pipeline.domain import sessions
 from trading_pipeline.domain.risk.trading_state import Latch, TradingMode
 from trading_pipeline.settings import LiquidationSettings
 from trading_pipeline_tests.defs.conftest import QUIET
@@ -111,6 +112,18 @@ def test_where_it_is_automatic_the_sensor_launches_it_once_and_it_sells_everythi
     assert desk.look() == "nothing is held"
     state = desk.stage.world.stored_state.read()
     assert {latch.name for latch in state.latches} == {"daily loss", "liquidation"}
+
+
+def test_while_the_exchange_is_closed_nothing_is_launched_and_a_run_waits_without_failing(desk):
+    desk.choose(equity_drawdown="automatic")
+    desk.latch()
+    assert desk.look().tags
+    desk.stage.control.set_clock(sessions.close_of(sessions.session_at(desk.stage.world.clock.now())))
+
+    assert "everything is sold from" in desk.look()
+    found = told(desk.run(agreed=True))
+    assert "to withdraw it: trading-pipeline liquidate --withdraw" in found["outcome"]
+    assert desk.stage.sent == 0
 
 
 def test_a_run_that_died_is_followed_by_another_and_by_no_more_than_so_many(desk):
