@@ -17,6 +17,7 @@ from functools import cached_property
 
 import structlog
 
+from trading_pipeline.application.settling import how_it_ended
 from trading_pipeline.application.venue import log_order
 from trading_pipeline.application.working import ENDED
 from trading_pipeline.domain.errors import (
@@ -26,7 +27,6 @@ from trading_pipeline.domain.errors import (
     RequestRefused,
     TransientError,
 )
-from trading_pipeline.domain.instruments import plain
 from trading_pipeline.domain.orders import ORDER_ID_PREFIX, BrokerOrder, OrderStatus
 from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
 from trading_pipeline.ports import (
@@ -294,15 +294,15 @@ class _Clearing:
             for entry in journal.unfinished():
                 order = orders.get(entry.order_id)
                 if order is not None and order.status.is_terminal:
-                    _record(journal, entry, order, reason, self._market_time)
+                    ended = how_it_ended(entry, order, journal, self._broker)
+                    _record(journal, entry, order, f"{ended}; trading was halted: {reason}", self._market_time)
                 elif entry.state is IntentState.SUBMITTING and self._broker.order(entry.order_id) is None:
                     in_doubt.append(entry.order_id)
         return tuple(in_doubt)
 
 
-def _record(journal: OrderJournal, entry: JournalEntry, order: BrokerOrder, reason: str, at: datetime) -> None:
-    state, filled = ENDED[order.status], f"{plain(order.filled_quantity)} of {plain(order.quantity)} filled"
-    detail = f"{order.status}, {filled}; trading was halted: {reason}"
+def _record(journal: OrderJournal, entry: JournalEntry, order: BrokerOrder, detail: str, at: datetime) -> None:
+    state = ENDED[order.status]
     # Whoever wrote since knows better.
     if journal.record(entry.client_order_id, state, detail, at, Attempt(entry.order_id, expecting=entry)):
         log_order(entry.client_order_id, entry.order_id, state, detail, plan_id=entry.plan_id)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from trading_pipeline.application.venue import Desk, Pursuit, log_order
-from trading_pipeline.domain.errors import RequestRefused, TransientError
+from trading_pipeline.domain.errors import AlreadyEnded, RequestRefused, TransientError
 from trading_pipeline.domain.orders import BrokerOrder
 from trading_pipeline.ports import Attempt, IntentState, JournalEntry
 
@@ -33,7 +33,15 @@ def _opposite(pursuits: Sequence[Pursuit], desk: Desk) -> Sequence[BrokerOrder]:
 
 def _cancel(order: BrokerOrder, entry: JournalEntry, desk: Desk) -> None:
     name, state, detail = entry.client_order_id, IntentState.CANCELLING, f"opposes plan {desk.plan.plan_id}"
-    desk.venue.journal.record(name, state, detail, desk.now, Attempt(order.client_order_id))
+    try:
+        is_ours_to_end = desk.venue.journal.record(
+            name, state, detail, desk.now, Attempt(order.client_order_id, expecting=entry)
+        )
+    except AlreadyEnded:
+        is_ours_to_end = False
+    if not is_ours_to_end:
+        # A run beside this one has written since; what is still open then is waited for.
+        return
     log_order(name, order.client_order_id, state, detail, plan_id=entry.plan_id)
     # Whether it was cancelled is read from the list.
     with suppress(TransientError, RequestRefused):

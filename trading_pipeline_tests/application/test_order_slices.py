@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from trading_pipeline.adapters.storage.journal import SqliteJournal
 from trading_pipeline.application.execution import execute
+from trading_pipeline.application.opposites import opposed
+from trading_pipeline.application.venue import Desk, Pursuit
 from trading_pipeline.domain.errors import Interrupted
 from trading_pipeline.domain.orders import Accepted, OrderStatus, Refusal, Rejected, Side, Unknown, client_order_id
 from trading_pipeline.domain.risk.trading_state import TradingMode, TradingState
@@ -410,6 +412,35 @@ def test_an_order_of_ours_that_cannot_be_cancelled_keeps_the_opposite_one_waitin
     execute(plan, venue, RULES)
 
     assert states(venue, plan) == {"TLT": IntentState.PARKED}
+
+
+@pytest.mark.parametrize("meanwhile", [IntentState.FILLED, IntentState.CANCELLING])
+def test_an_opposite_order_of_which_a_run_beside_this_one_wrote_since_is_left_to_that(venue, meanwhile):
+    earlier = make_plan(sell("TLT", "10", plan_id="2026-07-29.1"), session=make_plan().session.replace(day=29))
+    venue.journal.claim(earlier, INSIDE_WINDOW)
+    venue.broker.steps["TLT"] = [WORKING]
+    venue.broker.submit(earlier.orders[0])
+    sold = earlier.orders[0].client_order_id
+
+    class WrittenMeanwhile:
+        def __getattr__(self, name):
+            return getattr(venue.journal, name)
+
+        def unfinished(self):
+            found = venue.journal.unfinished()
+            if any(entry.client_order_id == sold for entry in found):
+                venue.journal.record(sold, meanwhile, "", INSIDE_WINDOW)
+            return found
+
+    plan = make_plan(buy("TLT", "3"), buy("SPY", "8"))
+    venue.journal.claim(plan, INSIDE_WINDOW)
+    desk = Desk(plan, replace(venue, journal=WrittenMeanwhile()), RULES, INSIDE_WINDOW, INSIDE_WINDOW, 0.0)
+
+    stands = opposed([Pursuit(order, plan.account_number, plan.plan_id) for order in plan.orders], desk)
+
+    assert list(stands) == ["TLT"]
+    assert venue.broker.cancelled == []
+    assert venue.journal.history(earlier.plan_id)[-1].state is meanwhile
 
 
 def test_with_many_in_flight_sales_are_over_before_the_first_buy_leaves(tmp_path):

@@ -1,11 +1,12 @@
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
 from trading_pipeline.application.execution import execute, settle
 from trading_pipeline.domain.errors import DependencyUnavailable
-from trading_pipeline.domain.orders import OrderStatus, Refusal
+from trading_pipeline.domain.orders import OrderStatus, Refusal, Side, client_order_id
 from trading_pipeline.ports import Attempt, IntentState
 from trading_pipeline_tests.builders import (
     ACCOUNT,
@@ -137,3 +138,32 @@ def test_orders_of_another_account_are_left_alone(venue):
 
     assert settle(venue, RULES, CLOSE, "SIM0002") == []
     assert states(venue, PLAN) == {"SPY": IntentState.SUBMITTING}
+
+
+def test_what_was_filled_before_the_rest_was_parked_is_told(tmp_path):
+    venue, halts = make_venue(tmp_path), iter([{}, {"SPY": "halted"}, {"SPY": "halted"}])
+    venue.broker.steps["SPY"] = [Step(OrderStatus.PARTIALLY_FILLED, "0.75")]
+    stopped = replace(venue, stopped=lambda _symbols: next(halts))
+    execute(PLAN, stopped, replace(RULES, max_reprices=2))
+    assert states(venue, PLAN) == {"SPY": IntentState.PARKED}
+
+    settle(venue, RULES, CLOSE, ACCOUNT)
+
+    assert states(venue, PLAN) == {"SPY": IntentState.ABANDONED}
+    assert details(venue, PLAN) == {"SPY": "6 filled; the execution window ended before the rest was sent"}
+
+
+def test_what_earlier_orders_filled_is_told_with_how_the_last_one_ended(venue):
+    first, second = (client_order_id(ACCOUNT, PLAN.plan_id, "SPY", Side.BUY, number) for number in (0, 1))
+    for name, quantity, step in (
+        (first, 8, Step(OrderStatus.CANCELED, "0.75")),
+        (second, 2, Step(OrderStatus.REJECTED, "0")),
+    ):
+        venue.broker.steps["SPY"] = [step]
+        venue.broker.submit(replace(PLAN.orders[0], client_order_id=name, quantity=Decimal(quantity)))
+        venue.broker.order(name)
+        journalled(venue, IntentState.SUBMITTING, name)
+
+    settle(venue, RULES, CLOSE, ACCOUNT)
+
+    assert details(venue, PLAN) == {"SPY": "rejected, 6 of 8 filled"}
