@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TEMPLATE = "daily_report.html.j2"
 MOST_ALERTS = 50
+MOST_NAMED = 5
+_LOST = ["rejected", "expired", "abandoned", "canceled"]
 SYNTHETIC_LABEL = "synthetic market"
 DRIFT_SHOWN = 0.01
 """A drift of one per cent of equity is worth a look; below it prices move that much in a session."""
@@ -95,12 +97,24 @@ def _unfinished(facts: SessionFacts) -> Iterator[str]:
     if denied:
         yield f"{pages.counted(denied, 'order')} denied by the risk rules"
     last = facts.quality.drop_duplicates("client_order_id", keep="last")
-    lost = int(last["state"].isin(["rejected", "expired", "abandoned", "canceled"]).sum())
-    if lost:
-        yield f"{pages.counted(lost, 'order')} ended without being filled"
+    has_ended = last["state"].isin(["filled", *_LOST])
+    for orders, what in (
+        (last[last["state"].isin(_LOST)], "ended without being filled"),
+        (last[~has_ended], "not filled yet"),
+    ):
+        if len(orders):
+            yield f"{pages.counted(len(orders), 'order')} {what}: {_named(orders)}"
     stale = int((~facts.freshness["status"].isin(["fresh", "listed later"])).sum())
     if stale:
         yield f"Prices of {pages.counted(stale, 'symbol')} were not fresh"
+
+
+def _named(orders: "pd.DataFrame") -> str:
+    """Name orders with where they stand and why, no more of them than a person reads."""
+    rows = orders.to_dict("records")
+    told = [f"{row['symbol']} {row['state']} ({row['detail'] or 'no reason given'})" for row in rows[:MOST_NAMED]]
+    more = [f"and {len(rows) - MOST_NAMED} more"] if len(rows) > MOST_NAMED else []
+    return "; ".join([*told, *more])
 
 
 def tiles(facts: SessionFacts) -> tuple[Tile, ...]:

@@ -176,6 +176,21 @@ def test_stale_data_breaks_and_critical_alerts_are_named_at_the_top():
     assert [row[2] for row in shown.rows("Alerts")] == ["The feed stood still"]
 
 
+def test_orders_that_were_not_filled_are_named_at_the_top_with_the_reason():
+    rows = usual_rows()
+    waiting = [quality(f"S{place}", "buy", "1", "2", "2", 0.0, 1.0, "parked") for place in range(7)]
+    lost = quality("GLD", "buy", "1", "2", "2", 0.0, 1.0, "abandoned")
+    rows["execution_quality"] = [{**row, "detail": "the market is halted"} for row in waiting] + [lost]
+    shown = page(rows)
+
+    assert "1 order ended without being filled: GLD abandoned (no reason given)" in shown.items
+    [waits] = [item for item in shown.items if "not filled yet" in item]
+    assert waits.startswith(
+        "7 orders not filled yet: S0 parked (the market is halted); S1 parked (the market is halted)"
+    )
+    assert waits.endswith("; and 2 more")
+
+
 def test_service_levels_are_shown_with_what_is_left_of_their_budgets():
     shown = page()
     rows = {row[0]: row[1:] for row in shown.rows("Service levels")}
