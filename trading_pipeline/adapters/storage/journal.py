@@ -259,11 +259,13 @@ class SqliteJournal:
         A connection to a file that was moved away would write where nobody reads.
         """
         file = self._path.stat().st_ino
-        while self._idle:
-            number, connection = self._idle.pop()
-            if number == file:
-                return file, connection
-            connection.close()
+        # Other threads borrow too: whether there is one is known by taking it.
+        with suppress(IndexError):
+            while True:
+                number, connection = self._idle.pop()
+                if number == file:
+                    return file, connection
+                connection.close()
         return file, _connected(self._path)
 
     @contextmanager
