@@ -110,7 +110,7 @@ def _recording(world: TradingWorld, instance: DagsterInstance, session: date) ->
         return ""
     _bury(world, instance, _attempts(instance, plan))
     attempts = _attempts(instance, plan)
-    obstacle = _under_way(attempts) or _recording_failed(world, plan, attempts)
+    obstacle = _under_way(attempts) or _recorded_often(world, plan, attempts)
     return f"; {obstacle}" if obstacle else Placement(plan, len(attempts) + 1, records_only=True)
 
 
@@ -119,15 +119,15 @@ def _was_launched(instance: DagsterInstance, session: date) -> bool:
     return bool(instance.get_run_records(asked, limit=1))
 
 
-def _recording_failed(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord]) -> str:
+def _recorded_often(world: TradingWorld, plan: Plan, attempts: Sequence[dg.RunRecord]) -> str:
     tried = [attempt for attempt in attempts if RECORDS_TAG in attempt.dagster_run.tags]
-    died = sum(not attempt.dagster_run.is_success for attempt in tried)
-    if died >= world.settings.execution.max_attempts:
+    if len(tried) >= world.settings.execution.max_attempts:
+        # Whether they failed or not: nothing is launched night-long.
         return (
-            f"what became of plan {plan.plan_id} could not be recorded {died} times: see its runs, then run "
-            f"place_orders of session {plan.session} by hand"
+            f"{len(tried)} runs did not record all that became of plan {plan.plan_id}: see them, then run place_orders "
+            f"of session {plan.session} by hand"
         )
-    return _pause(world, plan, tried, died)
+    return _pause(world, plan, tried, sum(not attempt.dagster_run.is_success for attempt in tried))
 
 
 def _for_session(world: TradingWorld, instance: DagsterInstance, session: date) -> Placement | str:
