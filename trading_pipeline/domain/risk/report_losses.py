@@ -48,14 +48,15 @@ def _falls(
     state: DrawdownState, worths: Mapping[date, Decimal], session: date, limits: DrawdownLimits
 ) -> Mapping[Measure, float]:
     high = state.high if state.session == session else None
-    recent = [worths[day] for day in sorted(worths)][-limits.trailing_sessions :]
-    peaks = [*recent, *([] if high is None else [high])]
     worth = worths.get(session)
+    # As the guard looks back: so many closes before the session, and then the session itself.
+    before = [worths[day] for day in sorted(worths) if day != session][-limits.trailing_sessions :]
+    peaks = [*before, *(each for each in (worth, high) if each is not None)]
     return {
         Measure.INTRADAY: _fall(worth, high),
         Measure.DAILY: _fall(worth, worths.get(sessions.previous_session(session))),
         # A single close is no history to have fallen in.
-        Measure.TRAILING: _fall(worth, max(peaks)) if len(recent) > 1 else math.nan,
+        Measure.TRAILING: _fall(worth, max(peaks)) if before else math.nan,
     }
 
 

@@ -219,6 +219,17 @@ class TestSinceWhenItFails:
         assert spool.worked(["records"]) == [first]
         assert spool.worked(["records"]) == []
 
+    def test_an_end_that_cannot_be_noted_is_told_by_the_next_that_works(self, tmp_path):
+        (tmp_path / "home").write_text("a file where the folder should be")
+        spool = AuditSpool(tmp_path / "home" / "spool")
+        first = spool.failed("journal", NOON)
+        with pytest.raises(PipelineError):
+            spool.worked(["journal"])
+
+        (tmp_path / "home").unlink()
+        assert spool.worked(["journal"]) == [first]
+        assert spool.worked(["journal"]) == []
+
     @pytest.mark.parametrize("content", ["nonsense", "[]", "{}", '{"since": "", "sources": 3, "over": []}'])
     def test_what_is_damaged_is_begun_anew(self, spool, content):
         spool.folder.with_name("spool.failing.json").write_text(content)

@@ -7,7 +7,7 @@ import pytest
 
 from trading_pipeline.domain import sessions
 from trading_pipeline.domain.risk.drawdown import DrawdownState, Reading, observed
-from trading_pipeline.domain.risk.drawdown_limits import DrawdownLimits
+from trading_pipeline.domain.risk.drawdown_limits import DrawdownLimits, Measure
 from trading_pipeline.domain.risk.profit_trend import TrendLevels
 from trading_pipeline.domain.risk.report_losses import loss_measures
 from trading_pipeline_tests.risk_states import SESSION
@@ -15,7 +15,7 @@ from trading_pipeline_tests.risk_states import SESSION
 LIMITS, LEVELS = DrawdownLimits(), TrendLevels(sessions=3, losing_sessions=2)
 
 
-def watched(*days):
+def watched(*days, limits=LIMITS):
     """What the guard remembers after days of equities, each read twice, the last day being SESSION."""
     state = DrawdownState()
     for place, equities in enumerate(days):
@@ -24,12 +24,12 @@ def watched(*days):
         for equity in equities:
             for _ in range(2):
                 instant += timedelta(minutes=1)
-                state = observed(state, Reading(instant, day, Decimal(equity)), LIMITS).state
+                state = observed(state, Reading(instant, day, Decimal(equity)), limits).state
     return state
 
 
-def losses(state, session=SESSION, levels=LEVELS):
-    return {(each.name, each.part): each for each in loss_measures(state, session, LIMITS, levels)}
+def losses(state, session=SESSION, levels=LEVELS, limits=LIMITS):
+    return {(each.name, each.part): each for each in loss_measures(state, session, limits, levels)}
 
 
 def test_falls_are_measured_at_the_end_of_the_session():
@@ -38,6 +38,19 @@ def test_falls_are_measured_at_the_end_of_the_session():
     assert found["intraday drawdown", "warning"].value == pytest.approx(1 - 760 / 950)
     assert found["daily loss", "warning"].value == pytest.approx(1 - 760 / 800)
     assert found["trailing drawdown", "warning"].value == pytest.approx(1 - 760 / 1_000)
+
+
+def test_the_trailing_drawdown_is_that_of_the_guard_up_to_its_oldest_close():
+    limits = DrawdownLimits(trailing_sessions=3)
+    days = ([1_000], [800], [810], [790])
+    last = Reading(sessions.open_of(SESSION) + timedelta(hours=1), SESSION, Decimal(790))
+    guard = observed(watched(*days, limits=limits), last, limits)
+
+    found = losses(guard.state, limits=limits)["trailing drawdown", "warning"].value
+    assert found == float(guard.falls[Measure.TRAILING]) == pytest.approx(1 - 790 / 1_000)
+
+    older = watched([2_000], *days, limits=limits)
+    assert losses(older, limits=limits)["trailing drawdown", "warning"].value == found
 
 
 def test_every_rung_is_a_limit_and_names_no_rule():
