@@ -111,8 +111,10 @@ class AuditSpool:
 
     def worked(self, sources: Collection[str]) -> Sequence[str]:
         """Note that ``sources`` can be recorded; return what names the failures that are over and not told so yet."""
+        over = self._changed(lambda failing: failing.worked(sources)).over
+        # Only now: a failure that this process alone knows of is forgotten once its end is told.
         own = {self._unkept.pop(source) for source in sources if source in self._unkept} - {*self._unkept.values()}
-        return sorted({*own, *self._changed(lambda failing: failing.worked(sources)).over})
+        return sorted({*own, *over})
 
     def told(self, failures: Collection[str]) -> None:
         """Forget failures whose end was told."""

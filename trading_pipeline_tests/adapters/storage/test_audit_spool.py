@@ -6,7 +6,7 @@ import pytest
 from filelock import FileLock
 
 from trading_pipeline.adapters.storage.audit_spool import AuditSpool
-from trading_pipeline.domain.errors import DataError, DependencyUnavailable
+from trading_pipeline.domain.errors import DataError, DependencyUnavailable, PipelineError
 from trading_pipeline_tests.audit_builders import NOON, MemoryObjects, drafts, log_over, make_draft
 
 PATIENCE = 60
