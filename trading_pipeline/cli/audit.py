@@ -51,7 +51,7 @@ def verify(
 
     The exit code is 0 where the log is whole, 1 where it is not (each finding is named with its file and line), and 2
     where it could not be read. With --since the first record of that day is believed. An anchor, from a daily report,
-    shows what was cut off of both the log and its head, or written anew.
+    shows what was cut off of both the log and its head, or written anew; one of a day before --since is refused.
     """
     try:
         look, findings = _looked(since, anchor, objects, settings_file, home, complete=complete)

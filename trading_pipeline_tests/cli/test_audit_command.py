@@ -2,7 +2,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
@@ -149,6 +149,16 @@ def test_an_anchor_that_was_kept_shows_what_was_cut_off_of_log_and_head(said, se
     done = said("verify", "--anchor", anchor)
     assert done.exit_code == 1
     assert done.stdout.startswith("truncated: ")
+
+
+def test_an_anchor_that_would_not_be_compared_verifies_nothing(said, segment, log, home):
+    anchor = log.head().anchor
+    StoredAuditLog(FileObjects(home.objects), lambda: NOON + timedelta(days=1)).append(drafts(1))
+
+    done = said("verify", "--since", "2026-08-01", "--anchor", anchor)
+    assert done.exit_code == 2
+    assert "clean" not in done.stdout
+    assert said("verify", "--since", "2026-07-31", "--anchor", anchor).exit_code == 0
 
 
 def test_a_copy_of_the_log_is_verified_without_a_home(segment, home, tmp_path):

@@ -42,7 +42,8 @@ class LogVerification:
     """One look at a log: :meth:`findings` goes through it, the figures are of what was read so far.
 
     With ``since`` only the days from that one (UTC) on are read; the first of
-    their records is believed. Memory holds one segment at a time.
+    their records is believed, and an anchor before it is refused. Memory holds
+    one segment at a time.
     """
 
     objects: Objects
@@ -69,7 +70,7 @@ class LogVerification:
         """Yield what does not fit, in the order of the log.
 
         Raises:
-            InvalidInput: the folder cannot be read.
+            InvalidInput: the folder cannot be read, or the anchor lies before the part that is.
             DependencyUnavailable: the disk fails.
         """
         # The head before the list: whoever appends meanwhile writes a segment first.
@@ -87,7 +88,16 @@ class LogVerification:
         chosen = [key for key in keys if day_of(key) >= self.since.isoformat()] or keys[-1:]
         if len(chosen) < len(keys):
             self._chain = ChainVerifier(None, None)
+            self._refuse_an_anchor_before(segment_number(chosen[0]) or 0)
         return chosen
+
+    def _refuse_an_anchor_before(self, first: int) -> None:
+        # It would be compared with nothing, and whoever gave it would take the log for the one it was taken of.
+        if self.anchor is not None and self.anchor.sequence < first:
+            raise InvalidInput(
+                f"the anchor is record {self.anchor.sequence}, before what is read, which begins with record {first}: "
+                f"verify from an earlier day on, or the whole log"
+            )
 
     def _read_head(self, stored: bytes | None, *, is_empty: bool) -> Iterator[Finding]:
         if stored is None:

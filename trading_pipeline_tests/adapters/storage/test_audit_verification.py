@@ -271,6 +271,22 @@ def test_a_part_of_the_log_is_verified_from_a_day_on():
     assert kinds(objects) == [FindingKind.REMOVED]
 
 
+@pytest.mark.parametrize("since", [date(2026, 8, 2), date(2027, 1, 1)])
+def test_an_anchor_before_the_part_that_is_read_is_refused_and_not_passed_over(since):
+    true = [record for key in segment_keys(days()) for record in map(record_of, days().content[key].splitlines(True))]
+    anew = MemoryObjects()
+    for day in range(4):
+        log_over(anew, NOON + timedelta(days=day)).append(drafts(2, first=7))
+    anchors = [Anchor(record.sequence, record.hash) for record in true]
+
+    assert kinds(anew, since=since) == []
+    assert kinds(anew, anchor=anchors[1]) == [FindingKind.EDITED]
+    with pytest.raises(InvalidInput, match="the anchor is record 2, before what is read, which begins with record"):
+        kinds(anew, since=since, anchor=anchors[1])
+    assert kinds(anew, since=since, anchor=anchors[-1]) == [FindingKind.EDITED]
+    assert kinds(days(), since=since, anchor=anchors[-1]) == []
+
+
 @pytest.mark.parametrize("since", [date(2026, 8, 2), date(2026, 8, 3), date(2027, 1, 1)])
 def test_an_end_that_was_cut_off_is_found_in_a_part_of_the_log_too(since):
     objects = days()
