@@ -154,6 +154,27 @@ def test_a_file_of_an_earlier_version_is_used_as_it_is_and_what_it_told_is_over(
     assert carried.kept()[0].acknowledged_by == "an earlier version"
 
 
+def test_of_a_file_that_numbered_nothing_that_was_sent_the_newest_counts_until_more_is_sent(path):
+    outbox, hour = AlertOutbox(path, CHANNELS, machine_time=lambda: NOON), timedelta(hours=1)
+    ledger = outbox.deliveries
+
+    def send(key, instant):
+        outbox.notify(alert(key))
+        ledger.sent(ledger.claim("email", NOON, 9, hour, hour), "accepted", instant)
+
+    for key, instant in (("a", NOON), ("b", NOON + 2 * hour), ("c", NOON + hour)):
+        send(key, instant)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX deliveries_by_number")
+        connection.execute("ALTER TABLE deliveries DROP COLUMN sent_number")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+    assert ledger.last_sent("email") == NOON + 2 * hour
+    send("d", NOON)
+    assert ledger.last_sent("email") == NOON
+
+
 def test_of_many_that_upgrade_a_file_at_once_one_does(earlier_version):
     start, failures = threading.Barrier(6), []
 

@@ -62,6 +62,13 @@ def test_what_is_sent_is_over_and_what_was_answered_is_kept(outbox, ledger):
     assert ledger.counts() == {"email": {DeliveryState.SENT: 2}}
 
 
+def test_what_was_sent_last_is_told_by_its_turn_and_not_by_the_clock(outbox, ledger):
+    for key, instant in (("a", NOON), ("b", NOON - HOUR), ("c", NOON - HOUR / 2)):
+        tell(outbox, key)
+        send_all(ledger, instant)
+        assert ledger.last_sent("email") == instant
+
+
 def test_what_one_sends_no_other_does_until_its_lease_is_over(outbox, ledger):
     tell(outbox, "a")
     first = claim(ledger)

@@ -250,6 +250,21 @@ def test_after_the_clock_was_put_back_what_failed_is_delivered_all_the_same(outb
     assert deliverer.deliver([email]) == [Outcome("email", 2)]
 
 
+def test_another_outage_is_another_alert_after_the_clock_was_put_back_too(outbox, deliverer, email, webhook, clock):
+    tell(outbox, "before")
+    deliverer.deliver([email, webhook])
+    clock.instant = NOON - timedelta(days=1)
+    for key in "ab":
+        email.failures = [Unauthorized("wrong password")]
+        tell(outbox, key)
+        for _ in range(3):
+            deliverer.deliver([email, webhook])
+            clock.instant += HOUR
+
+    assert webhook.titles.count("Alerts by email do not arrive") == 2
+    assert webhook.titles.count("Alerts by email arrive again") == 2
+
+
 def test_a_digest_names_each_alert_and_is_as_severe_as_its_worst():
     alerts = tuple(
         Alert(f"key {n}", Severity.WARNING if n == 59 else Severity.INFO, f"Title {n}", "word " * 200, NOON + n * HOUR)

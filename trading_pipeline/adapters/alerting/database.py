@@ -21,7 +21,7 @@ CREATE TABLE alerts (
 )
 """
 # Version 0 kept what was said, and no more. What it kept is neither delivered later nor waited upon.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _FROM_VERSION_0 = (
     "ALTER TABLE alerts ADD COLUMN runbook TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE alerts ADD COLUMN html TEXT NOT NULL DEFAULT ''",
@@ -52,7 +52,11 @@ _FROM_VERSION_0 = (
     # Two outboxes may tell of the same: what they send is told apart by this.
     "CREATE TABLE outbox (id TEXT NOT NULL)",
     "INSERT INTO outbox VALUES (lower(hex(randomblob(16))))",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+# A clock may be put back: what was sent last has the highest number. What version 1 sent has none.
+_FROM_VERSION_1 = (
+    "ALTER TABLE deliveries ADD COLUMN sent_number INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX deliveries_by_number ON deliveries (channel, sent_number, changed_at)",
 )
 
 
@@ -116,9 +120,11 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     if _version(connection) >= SCHEMA_VERSION:
         return
     with _written(connection):
-        if _version(connection) < SCHEMA_VERSION:
-            for statement in _FROM_VERSION_0:
+        # Read anew under the lock: another process may have done it meanwhile.
+        for statements in (_FROM_VERSION_0, _FROM_VERSION_1)[_version(connection) :]:
+            for statement in statements:
                 connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {max(SCHEMA_VERSION, _version(connection))}")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from trading_pipeline.adapters.alerting.database import AlertFile, as_instant, as_text
+from trading_pipeline.adapters.alerting.database import AlertFile, as_text
 from trading_pipeline.domain.errors import DependencyUnavailable
 from trading_pipeline.ports import RECOVERED, Alert, Delivery, Severity
 
@@ -97,9 +97,11 @@ class DeliveryLedger:
         """Note that a message was accepted, and what was answered."""
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE deliveries SET state = CASE WHEN is_digest THEN 'digested' ELSE 'sent' END, changed_at = ?, "
-                "answer = ?, attempts = attempts + 1, lease = '', leased_until = '' WHERE channel = ? AND message = ?",
-                (as_text(now), answer, delivery.channel, delivery.message),
+                "UPDATE deliveries SET state = CASE WHEN is_digest THEN 'digested' ELSE 'sent' END, "
+                "sent_number = (SELECT MAX(sent_number) + 1 FROM deliveries WHERE channel = :channel), "
+                "changed_at = :now, answer = :answer, attempts = attempts + 1, lease = '', leased_until = '' "
+                "WHERE channel = :channel AND message = :message",
+                {"channel": delivery.channel, "message": delivery.message, "now": as_text(now), "answer": answer},
             )
 
     def failed(self, delivery: Delivery, answer: str, now: datetime, due_at: datetime | None) -> None:
@@ -134,10 +136,14 @@ class DeliveryLedger:
             ).rowcount
 
     def last_sent(self, channel: str) -> datetime | None:
-        """Return when ``channel`` last accepted something."""
-        query = "SELECT MAX(changed_at) AS at FROM deliveries WHERE channel = ? AND state IN ('sent', 'digested')"
+        """Return when ``channel`` last accepted something, by the clock of then, which may have been put back since."""
+        query = (
+            "SELECT changed_at FROM deliveries WHERE channel = ? AND state IN ('sent', 'digested') "
+            "ORDER BY sent_number DESC, changed_at DESC LIMIT 1"
+        )
         with self._reading() as connection:
-            return as_instant(connection.execute(query, (channel,)).fetchone()["at"] or "")
+            row = connection.execute(query, (channel,)).fetchone()
+        return None if row is None else datetime.fromisoformat(row["changed_at"])
 
     def counts(self) -> Mapping[str, Mapping[DeliveryState, int]]:
         """Return how many alerts stand where, by channel."""
