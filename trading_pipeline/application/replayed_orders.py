@@ -155,7 +155,7 @@ def _decided(plan: Plan, intents: Sequence[OrderIntent], state: "RiskState", set
     then = {made.client_order_id: made for made in plan.decisions}
     now = {made.client_order_id: made for made in planning.archived(decide(intents, state, settings.risk.limits))}
     differing = [name for name in sorted(then.keys() | now.keys()) if then.get(name) != now.get(name)]
-    beyond = [name for name in differing if _rests_on_the_broker(then.get(name))]
+    beyond = [name for name in differing if _rests_on_the_broker(then.get(name), now.get(name))]
     told = [f"{name}: recorded {_word(then.get(name))}, now {_word(now.get(name))}" for name in differing]
     said = f"{len(now)} decisions, with nothing open or halted at the broker"
     if differing and len(beyond) == len(differing):
@@ -165,10 +165,21 @@ def _decided(plan: Plan, intents: Sequence[OrderIntent], state: "RiskState", set
     )
 
 
-def _rests_on_the_broker(made: ArchivedDecision | None) -> bool:
-    return made is not None and any(
-        each.startswith(tuple(TOLD_BY_THE_BROKER)) for each in made.breaches + made.warnings
-    )
+def _rests_on_the_broker(then: ArchivedDecision | None, now: ArchivedDecision | None) -> bool:
+    """Tell whether what the broker said explains the difference: what is said of both explains none."""
+    if then is None:
+        return False
+    if now is not None and replace(then, warnings=now.warnings) == now:
+        # Nothing but warnings differs: each stands for itself.
+        differing = {*then.warnings} ^ {*now.warnings}
+        return bool(differing) and all(map(_is_told_by_the_broker, differing))
+    # A warning stops nothing, and so changes neither decision nor quantity.
+    said_of_both = () if now is None else now.breaches
+    return any(_is_told_by_the_broker(each) and each not in said_of_both for each in then.breaches)
+
+
+def _is_told_by_the_broker(said: str) -> bool:
+    return said.startswith(tuple(TOLD_BY_THE_BROKER))
 
 
 def _word(made: ArchivedDecision | None) -> str:

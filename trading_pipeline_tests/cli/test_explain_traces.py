@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 from trading_pipeline.adapters.storage.home import Home, home_of
 from trading_pipeline.adapters.storage.tables import DeltaTables
+from trading_pipeline.application import planning
 from trading_pipeline.application.replay import Verdict
 from trading_pipeline.application.tracing import Noun
 from trading_pipeline.cli.explain import explain
@@ -245,6 +247,43 @@ def test_a_reading_that_is_altered_by_hand_is_named_and_no_bar_is(copied):
     differing = [step for step in again.steps if step.verdict is Verdict.DIFFERS]
     assert [step.step for step in differing] == ["indicators"]
     assert differing[0].differences[0].startswith(f"price(SPY) of {DECIDED_ON}: recorded ")
+
+
+HALTED, SALE, WEIGHT = "SYMBOL_HALTED SPY", "WASH_SALE 12 > 0", "POSITION_WEIGHT 0.5 > 0.4"
+ZERO = Decimal(0)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "verdict"),
+    [
+        ({"decision": "denied", "quantity": ZERO, "breaches": (HALTED,)}, Verdict.UNKNOWN),
+        ({"decision": "denied", "quantity": ZERO, "warnings": (SALE,)}, Verdict.DIFFERS),
+        ({"quantity": Decimal(500), "warnings": (SALE,)}, Verdict.DIFFERS),
+        ({"breaches": (WEIGHT,), "warnings": (SALE,)}, Verdict.DIFFERS),
+        ({"warnings": (SALE,)}, Verdict.UNKNOWN),
+        ({"warnings": (SALE, WEIGHT)}, Verdict.DIFFERS),
+    ],
+)
+def test_only_what_the_broker_said_of_it_explains_a_risk_decision_that_differs(archive, recorded, verdict):
+    assert verdict_on(archive, recorded) is verdict
+
+
+@pytest.mark.parametrize("same", [{"breaches": (HALTED,)}, {"warnings": (SALE,)}])
+def test_what_is_said_now_too_explains_no_difference(archive, monkeypatch, same):
+    made = planning.archived
+    monkeypatch.setattr(planning, "archived", lambda decisions: tuple(replace(one, **same) for one in made(decisions)))
+
+    assert verdict_on(archive, same, every=same) is Verdict.EQUAL
+    assert verdict_on(archive, {**same, "quantity": Decimal(500)}, every=same) is Verdict.DIFFERS
+
+
+def verdict_on(archive: Archive, recorded, every=()):
+    """Return what a replay says of the risk decisions, were the first recorded like this."""
+    chain = decision(archive)
+    first, *others = [replace(made, **dict(every)) for made in chain.plan.decisions]
+    plan = replace(chain.plan, decisions=(replace(first, **recorded), *others))
+    [step] = [step for step in archive.replayer.replay(replace(chain, plan=plan)).steps if step.step == AGAIN[-1]]
+    return step.verdict
 
 
 def test_a_restatement_by_the_pipeline_is_told_and_is_no_alteration(copied):
