@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,8 +51,9 @@ def verify(
     """Tell whether any record was edited, removed, reordered, repeated or cut off.
 
     The exit code is 0 where the log is whole, 1 where it is not (each finding is named with its file and line), and 2
-    where it could not be read. With --since the first record of that day is believed. An anchor, from a daily report,
-    shows what was cut off of both the log and its head, or written anew; one of a day before --since is refused.
+    where it could not be read, or there is none. With --since the first record of that day is believed. An anchor, from
+    a daily report, shows what was cut off of both the log and its head, or written anew; one of a day before --since is
+    refused.
     """
     try:
         look, findings = _looked(since, anchor, objects, settings_file, home, complete=complete)
@@ -74,15 +76,18 @@ def _looked(
     *,
     complete: bool,
 ) -> "tuple[LogVerification, Iterator[Finding]]":
-    from trading_pipeline.adapters.storage.audit_verification import Anchor, LogVerification
+    from trading_pipeline.adapters.storage.audit_verification import Anchor, LogVerification, holds_log
 
     stored = _objects(objects, settings_file, home)
     look = LogVerification(stored, _day(since), None if anchor is None else Anchor.of(anchor))
-    if not complete:
-        return look, look.findings()
-    if objects is not None:
+    if objects is None:
+        compared = _with_sources if complete else _with_notes
+        return look, compared(look, stored, _home(settings_file, home))
+    if complete:
         raise InvalidInput("--complete compares with the journal of the home, and --objects names another folder")
-    return look, _with_sources(look, stored, _home(settings_file, home))
+    if not holds_log(stored):
+        raise InvalidInput(f"{objects} holds no audit log: name the folder in which audit and anchors lie")
+    return look, look.findings()
 
 
 def _with_sources(look: "LogVerification", stored: "FileObjects", home: "Home") -> "Iterator[Finding]":
@@ -95,6 +100,17 @@ def _with_sources(look: "LogVerification", stored: "FileObjects", home: "Home") 
         yield finding
     if is_whole:
         yield from sources_missing(StoredAuditLog(stored), stored, home)
+
+
+def _with_notes(look: "LogVerification", stored: "FileObjects", home: "Home") -> "Iterator[Finding]":
+    """Yield the findings and, where the log is empty, what else tells that it should not be."""
+    yield from look.findings()
+    if look.is_empty:
+        # Here and not above: what these open takes longer than a whole log.
+        from trading_pipeline.defs.audit import lines_of_an_empty_log
+        from trading_pipeline.domain.audit_verification import FindingKind
+
+        yield from (replace(each, kind=FindingKind.NOTE) for each in lines_of_an_empty_log(stored, home))
 
 
 def _say(look: "LogVerification", findings: "Iterator[Finding]", *, as_json: bool) -> bool:

@@ -52,6 +52,10 @@ def sources_missing(log: AuditLog, objects: Objects, home: Home) -> Iterator[Fin
         DataError: the log or the journal cannot be read.
         PipelineError: the folder cannot be used.
     """
+    if log.head().sequence == 0:
+        # What decides records that before an order is journalled: no line waits for a log that never began.
+        yield from lines_of_an_empty_log(objects, home)
+        return
     scribe, journal = Scribe(WallClock().now()), JournalLines(home.journal)
     changes = StoredTradingState(objects).changes_after(0, mend=False)
     entries = [scribe.state(number, entry).payload for number, entry in changes if entry is not None]
@@ -62,6 +66,21 @@ def sources_missing(log: AuditLog, objects: Objects, home: Home) -> Iterator[Fin
     for source, count in waiting.items():
         if count:
             yield Finding(FindingKind.NOTE, source, f"{count} lines wait to be recorded; the next that follows does")
+
+
+def lines_of_an_empty_log(objects: Objects, home: Home) -> Iterator[Finding]:
+    """Yield what the journal and the history of the state hold, where the log of both holds no record at all.
+
+    Raises:
+        DataError: the journal cannot be read.
+        PipelineError: the folder cannot be used.
+    """
+    lines = sum(1 for _ in JournalLines(home.journal).after(0))
+    changes = len(StoredTradingState(objects).changes_after(0, mend=False))
+    for source, count in ((JOURNAL, lines), (STATES, changes)):
+        if count:
+            text = f"the log is empty, and {count} lines are there that it should hold"
+            yield Finding(FindingKind.REMOVED, source, text)
 
 
 def _missing(log: AuditLog, source: str, there: Iterable[Mapping[str, object]]) -> Iterator[Finding]:

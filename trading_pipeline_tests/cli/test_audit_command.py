@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -190,15 +191,61 @@ def test_what_waits_is_listed(said, home):
 
 
 def test_journal_and_history_that_are_in_the_log_are_complete(said, trail, home):
-    plan = make_plan(buy("SPY", "1"), buy("QQQ", "1"))
-    SqliteJournal(home.journal).claim(plan, INSIDE_WINDOW)
-    StoredTradingState(FileObjects(home.objects)).change(lambda state: state.latched(BREAK))
+    trail.record([make_draft(1)])
+    trade(home)
     assert said("verify", "--complete").exit_code == 0
     assert "note: journal: 2 lines wait" in said("verify", "--complete").stdout
     assert "note: trading_state: 1 lines wait" in said("verify", "--complete").stdout
 
     trail.follow()
     assert said("verify", "--complete").stdout.startswith("clean: ")
+
+
+def trade(home):
+    """Let the journal hold two lines, and the history of the trading state one."""
+    SqliteJournal(home.journal).claim(make_plan(buy("SPY", "1"), buy("QQQ", "1")), INSIDE_WINDOW)
+    StoredTradingState(FileObjects(home.objects)).change(lambda state: state.latched(BREAK))
+
+
+def test_a_log_that_was_taken_away_is_not_complete(said, trail, home):
+    trade(home)
+    trail.follow()
+    shutil.rmtree(home.objects / "audit")
+    shutil.rmtree(home.objects / "anchors")
+
+    done = said("verify", "--complete")
+    assert done.exit_code == 1
+    assert "removed: journal: the log is empty, and 2 lines are there that it should hold" in done.stdout
+    assert "removed: trading_state: the log is empty, and 1 lines are there that it should hold" in done.stdout
+    assert "corrupt: 0 records in 0 segments, 2 findings" in done.stdout
+
+
+def test_that_a_log_is_empty_where_there_were_orders_is_noted_without_a_comparison(said, home):
+    trade(home)
+
+    done = said("verify")
+    assert done.exit_code == 0
+    assert "note: journal: the log is empty, and 2 lines are there that it should hold" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["--complete"]])
+def test_a_home_in_which_nothing_was_done_yet_is_clean(said, home, arguments):
+    home.objects.mkdir(parents=True)
+
+    done = said("verify", *arguments)
+    assert done.exit_code == 0
+    note, said_of_it, _ = done.stdout.splitlines()
+    assert note == f"note: {HEAD_KEY}: is not there, and no record is: the log is empty"
+    assert said_of_it == "clean: 0 records in 0 segments, 0 findings"
+
+
+def test_a_folder_that_holds_no_log_is_not_said_to_be_clean(segment, home, tmp_path):
+    done = CliRunner().invoke(app, ["audit", "verify", "--json", "--objects", str(home.folder)])
+
+    assert done.exit_code == 2
+    told = json.loads(done.stdout)
+    assert told["status"] == "unreadable"
+    assert told["error"].startswith(f"{home.folder} holds no audit log")
 
 
 def test_a_log_that_was_written_anew_without_a_line_of_the_journal_is_not_complete(said, trail, home):

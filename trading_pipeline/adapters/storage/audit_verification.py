@@ -13,6 +13,16 @@ from trading_pipeline.domain.errors import DataError, InvalidInput
 NOTHING = AuditHead(0, GENESIS, 0, "", "")
 
 
+def holds_log(objects: Objects) -> bool:
+    """Tell whether there is anything of an audit log among ``objects``.
+
+    Raises:
+        InvalidInput: the folder cannot be read.
+        DependencyUnavailable: the disk fails.
+    """
+    return objects.get(HEAD_KEY) is not None or bool(objects.list(SEGMENTS))
+
+
 @dataclass(frozen=True)
 class Anchor:
     """A head that was kept elsewhere, in an e-mail, say: the sequence and the beginning of its hash."""
@@ -63,6 +73,11 @@ class LogVerification:
         return self._chain.count
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no record was found, nor a head that names any."""
+        return self.segments == 0 and self.head.sequence == 0
+
+    @property
     def _is_partial(self) -> bool:
         return self.since is not None
 
@@ -103,9 +118,7 @@ class LogVerification:
         if stored is None:
             text = "is not there: whether records were cut off at the end cannot be told"
             kind = FindingKind.NOTE if is_empty else FindingKind.HEAD
-            yield Finding(
-                kind, HEAD_KEY, "is not there, and no record is: nothing was logged yet" if is_empty else text
-            )
+            yield Finding(kind, HEAD_KEY, "is not there, and no record is: the log is empty" if is_empty else text)
             return
         try:
             self.head = head_of(stored)
