@@ -61,8 +61,9 @@ __all__ = [
     "settle",
 ]
 
-# A buy that cash does not cover yet waits this part of the time limit for the sales that are not over.
-WAIT_FOR_SALES = 0.5
+# A buy that cash does not cover yet waits this part of the time limit for sales that are not over, and to learn what
+# orders took that were sent and are not seen.
+WAIT_FOR_CASH = 0.5
 # Lines after which an order may be at the broker.
 _ON_ITS_WAY = frozenset(
     {IntentState.SUBMITTING, IntentState.ACKNOWLEDGED, IntentState.CANCELLING, IntentState.REPRICING}
@@ -267,6 +268,23 @@ def _placed(
     desk = replace(desk, since=desk.venue.clock.elapsed(), now=desk.venue.clock.now())
     if desk.is_over:
         return []
+    looked = [_looked_for(pursuit, desk) for pursuit in pursuits]
+    arrived = [after for before, after in zip(pursuits, looked, strict=True) if before.in_doubt and not after.in_doubt]
+    unsent = [after for after in looked if after not in arrived]
+    return [*arrived, *_sent(unsent, unsettled, desk, senders)]
+
+
+def _looked_for(pursuit: Pursuit, desk: Desk) -> Pursuit:
+    """Ask for an order in doubt before cash is read: one that came late and was filled would be counted twice."""
+    found = desk.venue.broker.order(pursuit.next_id) if pursuit.in_doubt else None
+    return pursuit if found is None else ended(acknowledged(pursuit, found, desk), desk)
+
+
+def _sent(
+    pursuits: Sequence[Pursuit], unsettled: Sequence[Pursuit], desk: Desk, senders: ThreadPoolExecutor
+) -> Sequence[Pursuit]:
+    if not pursuits:
+        return []
     held_back = desk.held_back(pursuits[0].intent.side)
     portfolio = desk.venue.broker.portfolio()
     _refuse_blocked(portfolio, desk.plan)
@@ -276,7 +294,8 @@ def _placed(
     waiting = {symbol: held_back or stopped.get(symbol, "") or opposed.get(symbol, "") for symbol in symbols}
     quotes = desk.venue.market_data.quotes(symbols)
     cash = portfolio.cash - sum((pursuit.still_binds for pursuit in unsettled), ZERO)
-    decided = _decided(pursuits, quotes, replace(portfolio, cash=cash), waiting, desk)
+    unsure = [pursuit.intent.symbol for pursuit in (*unsettled, *pursuits) if pursuit.in_doubt]
+    decided = _decided(pursuits, quotes, replace(portfolio, cash=cash), waiting, unsure, desk)
     # What is bound to this thread's log lines (session, run) is bound to those of the senders as well.
     contexts = [copy_context() for _ in decided]
     results = senders.map(lambda context, pair: context.run(_carried_out, *pair, desk), contexts, decided)
@@ -297,17 +316,19 @@ def _decided(
     quotes: Mapping[str, Quote],
     portfolio: Portfolio,
     waiting: Mapping[str, str],
+    unsure: Sequence[str],
     desk: Desk,
 ) -> Sequence[tuple[Pursuit, Sized]]:
     """Decide on one after the other, in the plan's order: cash that one takes is not there for the next."""
-    decided, sales = [], _open_sales(desk)
+    decided, is_patient, sales = [], _is_patient(desk), _open_sales(desk)
     for pursuit in pursuits:
         symbol = pursuit.intent.symbol
         outcome = _timely(waiting[symbol], desk)
         if outcome is None:
             wanted = replace(pursuit.intent, quantity=pursuit.remaining)
             outcome = sized(wanted, quotes.get(symbol), portfolio, _pricing(pursuit, desk))
-            outcome = _after_sales(outcome, wanted, sales)
+            reason = _reason_to_wait(sales, [other for other in unsure if other != symbol])
+            outcome = _patient(outcome, wanted, reason if is_patient else "")
         if isinstance(outcome, Order) and outcome.intent.side is Side.BUY:
             taken = dollars(outcome.intent.quantity, outcome.intent.limit_price, outcome.intent)
             portfolio = replace(portfolio, cash=portfolio.cash - taken)
@@ -332,21 +353,30 @@ def _pricing(pursuit: Pursuit, desk: Desk) -> Pricing:
     return Pricing(offset, desk.rules.quote_age, desk.now)
 
 
+def _is_patient(desk: Desk) -> bool:
+    """Tell whether a buy that cash does not cover waits yet for what may change that."""
+    return desk.now - desk.claimed_at <= desk.rules.time_limit * WAIT_FOR_CASH
+
+
 def _open_sales(desk: Desk) -> Sequence[str]:
-    """Return the symbols whose sales may yet bring cash, as long as buys wait for them."""
-    if desk.now - desk.claimed_at > desk.rules.time_limit * WAIT_FOR_SALES:
-        return []
+    """Return the symbols whose sales may yet bring cash."""
     open_ones = {entry.client_order_id for entry in desk.entries() if not entry.state.is_terminal}
     return [o.symbol for o in desk.plan.orders if o.side is Side.SELL and o.client_order_id in open_ones]
 
 
-def _after_sales(outcome: Sized, wanted: OrderIntent, sales: Sequence[str]) -> Sized:
-    """Let a buy that cash does not cover wait for the sales that are not over."""
-    if wanted.side is Side.SELL or not sales or isinstance(outcome, Later):
+def _reason_to_wait(sales: Sequence[str], unsure: Sequence[str]) -> str:
+    if sales:
+        return f"waits for the cash of {', '.join(sales)}, not sold yet"
+    return f"waits to know what {', '.join(unsure)} takes, sent and not seen yet" if unsure else ""
+
+
+def _patient(outcome: Sized, wanted: OrderIntent, reason: str) -> Sized:
+    """Let a buy that cash does not cover wait, where there is a reason to."""
+    if wanted.side is Side.SELL or not reason or isinstance(outcome, Later):
         return outcome
     is_cut = isinstance(outcome, Order) and outcome.intent.quantity < wanted.quantity
     is_poor = isinstance(outcome, Never) and outcome.lacks_cash
-    return Later(f"waits for the cash of {', '.join(sales)}, not sold yet") if is_cut or is_poor else outcome
+    return Later(reason) if is_cut or is_poor else outcome
 
 
 def _carried_out(pursuit: Pursuit, outcome: Sized, desk: Desk) -> Pursuit:

@@ -233,6 +233,47 @@ def test_an_adopted_buy_takes_its_cash_once(tmp_path, steps):
     assert states(venue, plan)["QQQ"] is IntentState.FILLED
 
 
+class LateArrival(ScriptedBroker):
+    """A broker at which what a dead run sent arrives, and is filled, when it is asked for that order or for cash."""
+
+    def __init__(self, late, arrives_before, **changes):
+        super().__init__(**changes)
+        self.steps = {late.symbol: [FILLED]}
+        self._on_its_way, self._arrives_before = [late], arrives_before
+
+    def _arrive(self, question):
+        if self._on_its_way and question == self._arrives_before:
+            arrived = self._on_its_way.pop()
+            self._taken(arrived)
+            super().order(arrived.client_order_id)
+
+    def order(self, client_order_id):
+        self._arrive("order")
+        return super().order(client_order_id)
+
+    def portfolio(self):
+        self._arrive("portfolio")
+        return super().portfolio()
+
+
+@pytest.mark.parametrize("arrives_before", ["order", "portfolio"])
+def test_what_an_order_took_that_arrived_late_is_not_counted_twice(tmp_path, arrives_before):
+    plan = make_plan(buy("SPY", "4"), buy("QQQ", "5"))
+    late = replace(plan.orders[0], limit_price=Decimal(100))
+    venue = replace(make_venue(tmp_path), broker=LateArrival(late, arrives_before, cash="1000"))
+    venue.journal.claim(plan, INSIDE_WINDOW)
+    venue.journal.record(late.client_order_id, IntentState.SUBMITTING, "4 at 100", INSIDE_WINDOW)
+
+    execute(plan, venue, RULES)
+    if arrives_before == "portfolio":
+        # It arrived between the question and the look at the cash.
+        assert details(venue, plan)["QQQ"] == "waits to know what SPY takes, sent and not seen yet"
+        execute(plan, venue, RULES)
+
+    assert_one_order_each_and_all_over(venue, plan)
+    assert venue.broker.shares == {"SPY": 4, "QQQ": 5}
+
+
 def test_an_adopted_buy_that_comes_later_in_the_plan_counts_before_the_first_is_sized(tmp_path):
     venue = make_venue(tmp_path, cash="1000")
     venue.broker.steps["QQQ"] = [WORKING]
