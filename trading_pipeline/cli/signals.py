@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from datetime import date
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,8 +42,8 @@ def signals(
     from trading_pipeline.application.signal_history import signal_history, variant_history
     from trading_pipeline.domain.strategies import tree
 
+    _check_files(bars, out, variants)
     chosen = strategy_of(strategy)
-    _check_files(out, variants)
     first, last = _bounds(from_, to)
     frame = read_bars(bars, symbols=tree.symbols(chosen.tree))
     tables = {out: signal_history(chosen, frame, first, last, rsi_smoothing)}
@@ -53,12 +54,16 @@ def signals(
     typer.echo(f"{chosen.name}: {_summary(tables[out])}, written to {' and '.join(map(str, tables))}", err=True)
 
 
-def _check_files(out: Path, variants: Path | None) -> None:
+def _check_files(bars: Path, out: Path, variants: Path | None) -> None:
     _check_suffix("--out", out)
+    files = {"--bars": bars, "--out": out}
     if variants:
         _check_suffix("--variants", variants)
-    if variants == out:
-        raise InvalidInput(f"--variants was {variants}, and so was --out: give each a file of its own")
+        files["--variants"] = variants
+    for (one, path), (other, its) in combinations(files.items(), 2):
+        # However a file is spelled, what is written would replace it.
+        if path.resolve() == its.resolve():
+            raise InvalidInput(f"{other} was {its}, and so was {one}: give each a file of its own")
 
 
 def _check_suffix(option: str, path: Path) -> None:

@@ -114,6 +114,22 @@ def test_input_that_cannot_be_used_is_named_and_nothing_is_written(bars_file, tm
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("option", ["out", "variants"])
+@pytest.mark.parametrize("spelled", ["bars.csv", "sub/../bars.csv", "link.csv"])
+def test_a_file_of_bars_is_not_written_over_however_it_is_spelled(bars_file, tmp_path, option, spelled):
+    bars = tmp_path / "bars.csv"
+    bars.write_bytes(bars_file.read_bytes())
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.csv").symlink_to(bars)
+    files = {"out": tmp_path / "out.csv"} | {option: tmp_path / spelled}
+
+    with pytest.raises(InvalidInput, match=rf"--{option} was .*{spelled}, and so was --bars: give each"):
+        signals("klm", bars, **files)
+
+    assert bars.read_bytes() == bars_file.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bars.csv", "link.csv", "sub"]
+
+
 def test_a_folder_that_is_not_there_is_named(bars_file, tmp_path):
     with pytest.raises(InvalidInput, match="cannot be written"):
         signals("tecl", bars_file, tmp_path / "absent" / "out.csv")
