@@ -1,13 +1,14 @@
 """``trading-pipeline run``: the last few sessions from bars to fills, on the embedded simulator."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trading_pipeline.cli.console import Progress, answers
+from trading_pipeline.cli.console import Progress, answers, notices
 from trading_pipeline.cli.options import BarsFile, HomeFolder, SettingsFile, day
 from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.settings import Mode, Settings
@@ -37,7 +38,8 @@ def run(
     found, and its clock is stepped through each session: decide after the
     close, place orders in the next session. What is finished is not done
     again. In modes paper and live the session that is due now is decided and,
-    inside its execution window, placed.
+    inside its execution window, placed. Ctrl-C ends it within a session, with
+    exit code 130; the next call goes on with that session.
     """
     with Progress() as progress:
         from trading_pipeline.cli.secrets import warn_of_secrets_in_environment
@@ -46,7 +48,7 @@ def run(
         choice = chosen(settings_file, home, bars)
         warn_of_secrets_in_environment(choice.settings)
         last = _last_session(choice.settings, through, ignore_unknown_symbols=ignore_unknown_symbols, progress=progress)
-        with held(choice.home, progress):
+        with held(choice.home, progress), _told_when_stopped():
             if choice.settings.mode is Mode.SIMULATED:
                 days = _simulated(choice, last, sessions, progress)
             else:
@@ -56,6 +58,15 @@ def run(
     _show(days, choice)
     if any(day.trouble for day in days):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _told_when_stopped() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        notices().print("stopped, as asked; the next `trading-pipeline run` goes on where this one ended")
+        raise
 
 
 def _last_session(settings: Settings, through: str | None, *, ignore_unknown_symbols: bool, progress: Progress) -> date:

@@ -131,15 +131,23 @@ class Graph:
                 self.instance.report_run_failed(run, "the process that executed this run ended before the run did")
 
     def run(self, job: str, partition_key: str, tags: dict[str, str] | None = None) -> "dg.ExecuteInProcessResult":
-        """Execute a job for one session; a failure is in the result, not raised."""
+        """Execute a job for one session; a failure is in the result, not raised.
+
+        Raises:
+            KeyboardInterrupt: the process was asked to end; the run has ended, and failed where that cut it short.
+        """
         definition = self._definitions.resolve_job_def(job)
-        return definition.execute_in_process(
+        result = definition.execute_in_process(
             instance=self.instance,
             partition_key=partition_key,
             tags={LAUNCHER_TAG: LAUNCHER, MARKET_TAG: self.world.market, **(tags or {})},
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
+        # Dagster takes signals while it runs a job, and to it one is a failure of that job alone.
+        if self.world.ending.is_set() or _was_interrupted(result):
+            raise KeyboardInterrupt
+        return result
 
     @cached_property
     def _sensor(self) -> "dg.SensorDefinition":
@@ -172,6 +180,13 @@ def failure_of(result: "dg.ExecuteInProcessResult") -> str:
                 error = error.cause
             return f"{event.step_key}: {error.message.strip().removeprefix(_module_of(error.message))}"
     return "see the run in Dagster's UI"
+
+
+def _was_interrupted(result: "dg.ExecuteInProcessResult") -> bool:
+    from dagster._core.events import RunFailureReason
+
+    ends = [event.job_failure_data for event in result.all_events if event.is_job_failure]
+    return any(end.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION for end in ends)
 
 
 def _module_of(message: str) -> str:

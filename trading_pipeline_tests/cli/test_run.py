@@ -161,6 +161,34 @@ def test_a_run_that_is_killed_is_finished_by_the_next(started, done, tmp_path, m
     assert set(fills(tmp_path)["session"]) == {DECIDED_ON}
 
 
+@pytest.mark.unmeasured
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        # While the session is decided, and while its orders are placed, when signals are taken by somebody else.
+        (signal.SIGINT, "2026-07-29: bars written"),
+        (signal.SIGTERM, "2026-07-30: placing the orders of"),
+    ],
+)
+def test_a_run_that_is_asked_to_end_stops_and_the_next_goes_on_with_that_session(
+    started, done, tmp_path, number, moment
+):
+    two = ("run", "--home", tmp_path, "--through", THROUGH, "--sessions", "2")
+    first = started(*two)
+    assert wait_for(first, lambda: moment in first.said().stderr)
+    # As a terminal does it: everybody in the foreground is told.
+    os.killpg(first.pid, number)
+    stopped = first.finished()
+
+    assert stopped.returncode == 130, stopped.stderr
+    assert "goes on where this one ended" in stopped.stderr
+    assert "2026-07-30: deciding" not in stopped.stderr
+    assert stopped.stdout == ""
+    second = done(*two)
+    assert second.returncode == 0, second.stderr
+    assert set(fills(tmp_path)["session"]) == {date(2026, 7, 29), DECIDED_ON}
+
+
 def journalled(home, state):
     try:
         [journal] = home.glob("simulated-*/journal.sqlite")
