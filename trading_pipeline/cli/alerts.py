@@ -101,11 +101,11 @@ def ack(
     A critical alert that nobody acknowledges within alerts.acknowledge_within_minutes lets trading only reduce. What
     was latched by then stays: `trading-pipeline kill reset --latch alerts`.
     """
-    from trading_pipeline.cli.workshop import chosen
+    from trading_pipeline.cli.workshop import chosen_where_it_ran
     from trading_pipeline.defs.audit import trail_of
     from trading_pipeline.defs.outbox import outbox_of
 
-    choice = chosen(settings_file, home, None)
+    choice = chosen_where_it_ran(settings_file, home)
     outbox = outbox_of(choice.settings, choice.home)
     wanted = _matching(outbox, key)
     done = outbox.acknowledge(wanted, PERSON)
@@ -256,17 +256,17 @@ def _table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
 
 def _outbox(settings_file: SettingsFile, home: HomeFolder) -> "AlertOutbox":
     from trading_pipeline.adapters.notifiers import AlertOutbox
-    from trading_pipeline.cli.workshop import chosen
+    from trading_pipeline.cli.workshop import chosen_where_it_ran
 
-    return AlertOutbox(chosen(settings_file, home, None).home.alerts)
+    return AlertOutbox(chosen_where_it_ran(settings_file, home).home.alerts)
 
 
 def _world(settings_file: SettingsFile, home: HomeFolder) -> "TradingWorld":
-    from trading_pipeline.cli.workshop import chosen
+    from trading_pipeline.cli.workshop import chosen_where_it_ran
     from trading_pipeline.defs.resources import TradingWorld
     from trading_pipeline.settings import StrategySettings
 
-    choice = chosen(settings_file, home, None)
+    choice = chosen_where_it_ran(settings_file, home)
     # Alerts must be seen whatever is wrong with the strategies.
     return TradingWorld(choice.settings.model_copy(update={"strategies": StrategySettings()}), choice.home)
 

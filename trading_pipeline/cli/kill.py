@@ -2,6 +2,8 @@
 
 import functools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -35,8 +37,8 @@ def status(settings_file: SettingsFile = None, home: HomeFolder = None) -> None:
     Beside what is stored, these hold it: the variable TRADING_HALT, a file HALT or REDUCE in the home folder, keys
     that are too old, and the broker's own flags. The exit code is 1 where the stored state cannot be read.
     """
-    desk = _desk(settings_file, home)
-    _show(desk.in_force.read(), with_latches=True)
+    desk = _desk_where_it_ran(settings_file, home)
+    _show_in_force(desk)
     desk.stored.read()
 
 
@@ -44,8 +46,9 @@ def status(settings_file: SettingsFile = None, home: HomeFolder = None) -> None:
 def reduce(reason: Reason, settings_file: SettingsFile = None, home: HomeFolder = None) -> None:
     """Let sales of what is held pass, and nothing that opens a position. Orders at the broker stay there."""
     desk, now = _desk(settings_file, home), _wall().now()
-    # What cannot be read is written anew.
-    _show(desk.stored.mend(lambda state: state.tightened(TradingMode.REDUCING, reason, PERSON, now)))
+    with _doubt_told(desk):
+        # What cannot be read is written anew.
+        _show(desk.stored.mend(lambda state: state.tightened(TradingMode.REDUCING, reason, PERSON, now)))
 
 
 @kill.command()
@@ -65,7 +68,8 @@ def halt(
 
     desk = _desk(settings_file, home)
     switch = desk.switch
-    _show(halted(switch, reason, PERSON, _wall().now()))
+    with _doubt_told(desk):
+        _show(halted(switch, reason, PERSON, _wall().now()))
     if keep_orders:
         return
     if not desk.has_broker:
@@ -96,14 +100,14 @@ def reset(
     from trading_pipeline.application.resetting import offered
     from trading_pipeline.application.resetting import reset as carried_out
 
-    desk, names = _desk(settings_file, home), tuple(latch or ())
+    desk, names = _desk_where_it_ran(settings_file, home), tuple(latch or ())
     if code is None:
         _say(offered(desk.stored, names, desk.market_time()), names)
         return
     if reason is None:
         raise typer.BadParameter("the second step needs a reason; whoever looks later reads it", param_hint="--reason")
     carried_out(desk.stored, code, reason, PERSON, desk.market_time(), names, overrides_risk=override_risk)
-    _show(desk.in_force.read(), with_latches=True)
+    _show_in_force(desk)
 
 
 def _say(offer: "Offer", names: tuple[str, ...]) -> None:
@@ -181,6 +185,24 @@ def _desk(settings_file: SettingsFile, home: HomeFolder) -> _Desk:
     return _Desk(chosen(settings_file, home, None))
 
 
+def _desk_where_it_ran(settings_file: SettingsFile, home: HomeFolder) -> _Desk:
+    from trading_pipeline.cli.workshop import chosen_where_it_ran
+
+    return _Desk(chosen_where_it_ran(settings_file, home))
+
+
+@contextmanager
+def _doubt_told(desk: _Desk) -> Iterator[None]:
+    """Say which folder is stopped, and that it may be the wrong one; whatever that is, it is stopped first."""
+    home, is_new = desk.choice.home, bool(desk.choice.home.absence)
+    yield
+    typer.echo(f"home folder: {home.folder}")
+    if is_new:
+        notices().print(
+            f"nothing ran here before: is --home right? {home.neighbours}".strip(), soft_wrap=True, markup=False
+        )
+
+
 @functools.cache
 def _wall() -> "WallClock":
     from trading_pipeline.adapters.clocks import WallClock
@@ -188,13 +210,19 @@ def _wall() -> "WallClock":
     return WallClock()
 
 
-def _show(state: TradingState, *, with_latches: bool = False) -> None:
+def _show_in_force(desk: _Desk) -> None:
+    state = desk.in_force.read()
+    _show(state)
+    if len(state.latches) > 1:
+        for held in state.latches:
+            typer.echo(f"  {_told(held)}")
+    typer.echo(f"home folder: {desk.choice.home.folder}")
+
+
+def _show(state: TradingState) -> None:
     since = "" if state.set_at is None else f" since {state.set_at:%Y-%m-%d %H:%M} UTC"
     by = f", set by {state.set_by}" if state.set_by else ""
     typer.echo(f"{state.mode}{since}{by}{f': {state.reason}' if state.reason else ''}")
-    if with_latches and len(state.latches) > 1:
-        for held in state.latches:
-            typer.echo(f"  {_told(held)}")
 
 
 def _told(held: Latch) -> str:

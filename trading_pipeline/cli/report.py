@@ -31,16 +31,14 @@ def report(
     home: HomeFolder = None,
 ) -> None:
     """Write the report on a session as one HTML page; it reads the tables, and neither asks the broker nor trades."""
-    from trading_pipeline.cli.workshop import chosen
+    from trading_pipeline.cli.workshop import chosen_where_it_ran
     from trading_pipeline.defs.assets.daily_report import rendered, report_context, shown_document
     from trading_pipeline.defs.resources import TradingWorld
     from trading_pipeline.domain.sessions import next_session, previous_session
     from trading_pipeline.reporting.report_files import report_path, write_page
     from trading_pipeline.reporting.session_facts import gathered
 
-    choice = chosen(settings_file, home, bars)
-    if not choice.home.folder.is_dir():
-        raise InvalidInput(f"there is no folder {choice.home.folder}: nothing ran here; check --home and the mode")
+    choice = chosen_where_it_ran(settings_file, home, bars)
     world = TradingWorld(choice.settings, choice.home)
     decided = _newest(world) if session is None else previous_session(_session(session))
     context = report_context(world, decided, world.wall.now(), _state(world))

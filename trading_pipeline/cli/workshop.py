@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from trading_pipeline.adapters.neutral_mode import speak_as_chosen
 from trading_pipeline.adapters.storage.home import DEFAULT_HOME, HOME_VARIABLE, Home, home_of
+from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.settings import FILE_VARIABLE, Mode, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,18 @@ def chosen(settings_file: Path | None, home: Path | None, bars: Path | None) -> 
     speak_as_chosen(settings)
     root = Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME)
     return Choice(settings, home_of(settings, root))
+
+
+def chosen_where_it_ran(settings_file: Path | None, home: Path | None, bars: Path | None = None) -> Choice:
+    """Do as :func:`chosen` does, for commands that only tell of, or go on with, what ran before.
+
+    Raises:
+        InvalidInput: there is no such folder.
+    """
+    choice = chosen(settings_file, home, bars)
+    if choice.home.absence:
+        raise InvalidInput(choice.home.absence)
+    return choice
 
 
 @contextmanager

@@ -83,8 +83,8 @@ class HealthDesk:
 
     def facts(self) -> HealthFacts:
         """Return what is found now; raises as :meth:`health`."""
-        if not self.home.folder.is_dir():
-            raise DataError(f"there is no folder {self.home.folder}: nothing ran here; check --home and the mode")
+        if self.home.absence:
+            raise DataError(self.home.absence)
         now, unreadable = self.clock.now(), dict[str, str]()
         beat = _read("heartbeat", self._heartbeat, unreadable, None)
         state = _read("trading", self._trading_state, unreadable, None)

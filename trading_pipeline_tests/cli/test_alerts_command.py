@@ -24,6 +24,7 @@ def _no_settings_of_this_machine(monkeypatch):
 @pytest.fixture
 def said(tmp_path):
     """Run a command on a folder of its own; ``alerts`` are settings."""
+    home_of(Settings(), tmp_path).prepared()
 
     def run(*arguments, **alerts):
         chosen = tmp_path / "settings.yml"
@@ -51,6 +52,15 @@ def tell(outbox, key, severity=Severity.CRITICAL):
 def test_nothing_told_is_said(said):
     assert said("list").stdout == "no alert\n"
     assert json.loads(said("list", "--json").stdout) == []
+
+
+@pytest.mark.parametrize("command", [["list"], ["ack", "all"], ["deliver"]])
+def test_of_a_folder_in_which_nothing_ran_nothing_is_told(tmp_path, command):
+    answer = CliRunner().invoke(app, ["alerts", *command, "--home", str(tmp_path / "typo")])
+
+    assert isinstance(answer.exception, InvalidInput)
+    assert f"there is no folder {tmp_path / 'typo'}" in str(answer.exception)
+    assert not (tmp_path / "typo").exists()
 
 
 def test_alerts_are_listed_with_where_they_stand(said, outbox):

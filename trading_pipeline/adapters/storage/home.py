@@ -6,6 +6,7 @@ home, named for the mode and, in the simulation, for the market.
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from trading_pipeline.settings import Mode, Settings
 
 DEFAULT_HOME = Path(".trading_pipeline")
 HOME_VARIABLE = "TRADING_PIPELINE_HOME"
+
+_HOW_CHOSEN = (
+    "TRADING_MODE chooses a mode, TRADING_PIPELINE__SIMULATOR__BARS the file of bars that a folder is named after"
+)
 
 # Queued runs go one at a time: SQLite has one writer. Nothing is reported to anyone.
 DAGSTER_YAML = """\
@@ -93,6 +98,25 @@ class Home:
     def lock(self) -> Path:
         """Held by whoever runs the pipeline on this folder."""
         return self.folder / "run.lock"
+
+    @property
+    def absence(self) -> str:
+        """Why nothing can be told of this folder, with what lies beside it; empty where it is there."""
+        # One that may not be looked into is none, and no error: trading is stopped all the same.
+        if os.path.isdir(self.folder):
+            return ""
+        told = f"there is no folder {self.folder}: nothing ran here; check --home and the mode"
+        return f"{told}. {self.neighbours}" if self.neighbours else told
+
+    @property
+    def neighbours(self) -> str:
+        """In which folders of other markets and accounts something ran, and how to choose them; empty without any."""
+        try:
+            locks = sorted(self.folder.parent.glob(f"*/{self.lock.name}"))
+        except OSError:
+            return ""
+        names = ", ".join(lock.parent.name for lock in locks if lock.parent != self.folder)
+        return f"Beside it something ran in {names}: {_HOW_CHOSEN}" if names else ""
 
     def prepared(self) -> "Home":
         """Create the folders and Dagster's configuration where they are missing.
