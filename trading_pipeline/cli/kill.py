@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from trading_pipeline.cli.workshop import Choice
     from trading_pipeline.defs.resources import TradingWorld
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; whoever looks later reads it.")]
+
+def _given(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("it is empty; say why, whoever looks later reads it")
+    return reason
+
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; whoever looks later reads it.", callback=_given)]
 
 kill = typer.Typer(help="Show or set whether trading is allowed.", no_args_is_help=True)
 
@@ -48,7 +55,7 @@ def reduce(reason: Reason, settings_file: SettingsFile = None, home: HomeFolder 
     desk, now = _desk(settings_file, home), _wall().now()
     with _doubt_told(desk):
         # What cannot be read is written anew.
-        _show(desk.stored.mend(lambda state: state.tightened(TradingMode.REDUCING, reason, PERSON, now)))
+        _show_stopped(desk.stored.mend(lambda state: state.tightened(TradingMode.REDUCING, reason, PERSON, now)), now)
 
 
 @kill.command()
@@ -67,9 +74,9 @@ def halt(
     from trading_pipeline.application.halting import cleared, halted
 
     desk = _desk(settings_file, home)
-    switch = desk.switch
+    switch, now = desk.switch, _wall().now()
     with _doubt_told(desk):
-        _show(halted(switch, reason, PERSON, _wall().now()))
+        _show_stopped(halted(switch, reason, PERSON, now), now)
     if keep_orders:
         return
     if not desk.has_broker:
@@ -210,19 +217,28 @@ def _wall() -> "WallClock":
     return WallClock()
 
 
-def _show_in_force(desk: _Desk) -> None:
+def _show_in_force(desk: _Desk) -> TradingState:
     state = desk.in_force.read()
     _show(state)
-    if len(state.latches) > 1:
-        for held in state.latches:
-            typer.echo(f"  {_told(held)}")
     typer.echo(f"home folder: {desk.choice.home.folder}")
+    return state
+
+
+def _show_stopped(state: TradingState, at: datetime) -> None:
+    """Show the stored state after a person's word of that instant, and whether it said nothing new."""
+    _show(state)
+    mine = state.latch(PERSON)
+    if mine is not None and mine.set_at != at:
+        typer.echo(f"was {mine.mode} already; nothing changed, the first reason stays: {mine.reason}")
 
 
 def _show(state: TradingState) -> None:
     since = "" if state.set_at is None else f" since {state.set_at:%Y-%m-%d %H:%M} UTC"
     by = f", set by {state.set_by}" if state.set_by else ""
     typer.echo(f"{state.mode}{since}{by}{f': {state.reason}' if state.reason else ''}")
+    if len(state.latches) > 1:
+        for held in state.latches:
+            typer.echo(f"  {_told(held)}")
 
 
 def _told(held: Latch) -> str:

@@ -109,6 +109,37 @@ def test_what_is_stricter_is_not_loosened_by_reducing(said):
     assert said("reduce", "--reason", "only sales").stdout.startswith("halted since ")
 
 
+def test_a_word_that_says_nothing_new_says_so_and_the_first_reason_stays(said, stored):
+    said("halt", "--reason", "odd figures")
+
+    again, less = said("halt", "--reason", "odder figures"), said("reduce", "--reason", "only sales")
+
+    told = "was halted already; nothing changed, the first reason stays: odd figures\n"
+    assert (again.exit_code, told in again.stdout) == (0, True)
+    assert told in less.stdout
+    assert "already" not in said("status").stdout
+    assert [latch.reason for latch in stored.read().latches] == ["odd figures"]
+
+
+def test_a_word_beside_a_halt_of_somebody_else_is_kept_and_shown(said, stored):
+    stored.change(lambda state: state.latched(DRAWDOWN))
+
+    answer = said("halt", "--reason", "odd figures")
+
+    assert "  a person: halted (odd figures) since " in answer.stdout
+    assert "already" not in answer.stdout
+
+
+@pytest.mark.parametrize("command", ["halt", "reduce"])
+@pytest.mark.parametrize("reason", ["", " "])
+def test_a_blank_reason_is_none(said, stored, command, reason):
+    answer = said(command, "--reason", reason)
+
+    assert answer.exit_code == 2
+    assert "it is empty; say why" in answer.stderr
+    assert stored.read() == ACTIVE
+
+
 @pytest.mark.parametrize("command", [["reduce"], ["halt"], ["reset", "--code", "abc123"]])
 def test_no_state_is_set_without_a_reason(said, command):
     assert said(*command).exit_code == 2
