@@ -13,6 +13,7 @@ import typer
 from trading_pipeline.cli.console import notices
 from trading_pipeline.cli.options import HomeFolder, SettingsFile
 from trading_pipeline.domain.errors import PipelineError
+from trading_pipeline.domain.risk.state_sources import BROKER, KEY_AGE
 from trading_pipeline.domain.risk.trading_state import PERSON, Latch, TradingMode, TradingState
 from trading_pipeline.settings import Mode
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from trading_pipeline.application.resetting import Offer
     from trading_pipeline.cli.workshop import Choice
     from trading_pipeline.defs.resources import TradingWorld
+
+# By how the names of sources begin.
+_REMEDIES = {
+    "file ": "take the file away",
+    "environment ": "unset the variable where the pipeline runs, and begin that anew",
+    KEY_AGE: "make new keys, and say in trading_state.keys_made_on when",
+    BROKER: "see to it on the broker's own page",
+}
 
 
 def _given(reason: str) -> str:
@@ -102,19 +111,25 @@ def reset(
 
     Look first at why it was stopped. The code is of what was shown: once anything else holds trading it is another
     one. What a limit on risk set stays until its session is over, unless that is overridden on purpose. A stored
-    state that cannot be read is written anew.
+    state that cannot be read is written anew. What no reset lifts, such as a file HALT, is named with what to do. The
+    exit code is 1 where something holds trading after the second step.
     """
     from trading_pipeline.application.resetting import offered
     from trading_pipeline.application.resetting import reset as carried_out
 
     desk, names = _desk_where_it_ran(settings_file, home), tuple(latch or ())
     if code is None:
-        _say(offered(desk.stored, names, desk.market_time()), names)
+        offer = offered(desk.stored, names, desk.market_time())
+        _say(offer, names)
+        _show_unresettable(desk.in_force.read(), offer.state)
         return
     if reason is None:
         raise typer.BadParameter("the second step needs a reason; whoever looks later reads it", param_hint="--reason")
-    carried_out(desk.stored, code, reason, PERSON, desk.market_time(), names, overrides_risk=override_risk)
-    _show_in_force(desk)
+    stored = carried_out(desk.stored, code, reason, PERSON, desk.market_time(), names, overrides_risk=override_risk)
+    state = _show_in_force(desk)
+    _show_unresettable(state, stored)
+    if state.mode is not TradingMode.ACTIVE:
+        raise typer.Exit(1)
 
 
 def _say(offer: "Offer", names: tuple[str, ...]) -> None:
@@ -222,6 +237,16 @@ def _show_in_force(desk: _Desk) -> TradingState:
     _show(state)
     typer.echo(f"home folder: {desk.choice.home.folder}")
     return state
+
+
+def _show_unresettable(state: TradingState, stored: TradingState) -> None:
+    """Show what holds trading beside what is stored, and what to do about each; a reset mends a damaged store."""
+    from trading_pipeline.application.effective_state import STORE
+
+    others = [held for held in state.latches if held.name != STORE and stored.latch(held.name) is None]
+    for held in others:
+        remedy = next((remedy for name, remedy in _REMEDIES.items() if held.name.startswith(name)), "see to its cause")
+        typer.echo(f"no reset lifts {held}: {remedy}")
 
 
 def _show_stopped(state: TradingState, at: datetime) -> None:

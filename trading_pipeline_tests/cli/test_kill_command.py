@@ -194,7 +194,10 @@ def test_one_latch_is_reset_and_the_others_hold(said, reset, stored):
     stored.change(lambda state: state.latched(DRAWDOWN))
     said("reduce", "--reason", "odd fills")
 
-    assert reset("--latch", "a person").stdout.startswith("halted since 2026-07-31 16:00 UTC, set by drawdown: 12 %")
+    left = reset("--latch", "a person")
+    assert left.stdout.startswith("halted since 2026-07-31 16:00 UTC, set by drawdown: 12 %")
+    assert "no reset lifts" not in left.stdout
+    assert left.exit_code == 1
     assert stored.read().latches == (DRAWDOWN,)
 
 
@@ -212,8 +215,29 @@ def test_the_variable_and_the_files_are_seen_and_no_reset_lifts_them(said, store
 
     (tmp_path / "HALT").write_text("says Ann")
     assert said("status").stdout.startswith(f"halted, set by file {tmp_path}/HALT: says Ann\n")
-    assert said("reset").stdout == "nothing that is stored holds trading\n"
+    nothing, *others = said("reset").stdout.splitlines()
+    assert nothing == "nothing that is stored holds trading"
+    assert others == [
+        "no reset lifts environment TRADING_HALT: reducing: "
+        "unset the variable where the pipeline runs, and begin that anew",
+        f"no reset lifts file {tmp_path}/HALT: halted (says Ann): take the file away",
+    ]
     assert stored.read() == ACTIVE
+
+
+def test_a_reset_fails_while_something_that_it_does_not_lift_holds_trading(said, reset, stored, tmp_path):
+    said("halt", "--reason", "odd figures")
+    (tmp_path / "REDUCE").write_text("says Ann")
+
+    halfway = reset()
+    assert halfway.exit_code == 1
+    assert halfway.stdout.startswith("reducing, set by file ")
+    assert halfway.stdout.endswith("REDUCE: reducing (says Ann): take the file away\n")
+    assert stored.read().mode is TradingMode.ACTIVE
+
+    (tmp_path / "REDUCE").unlink()
+    said("halt", "--reason", "odd figures")
+    assert (reset().exit_code, said("reset").exit_code) == (0, 0)
 
 
 def test_where_the_state_cannot_be_written_the_file_is_put_down_instead(said, home):
@@ -280,6 +304,8 @@ def test_an_account_that_the_broker_blocks_is_shown_as_halted(market):
     root, running = market
     running.control.set_account(trade_suspended_by_user=True)
     try:
-        assert "broker: halted (it blocks the account: trade_suspended_by_user)" in run(root, "status").stdout
+        held = "broker: halted (it blocks the account: trade_suspended_by_user)"
+        assert held in run(root, "status").stdout
+        assert f"no reset lifts {held}: see to it on the broker's own page\n" in run(root, "reset").stdout
     finally:
         running.control.set_account(trade_suspended_by_user=False)
