@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trading_pipeline.cli.console import answers, notices
+from trading_pipeline.cli.console import answers
 from trading_pipeline.cli.options import BarsFile, HomeFolder, SettingsFile, day
 from trading_pipeline.domain.errors import InvalidInput, TradingHalted
 
@@ -44,7 +44,7 @@ def report(
     context = report_context(world, decided, world.wall.now(), _state(world))
     facts = gathered(world.tables, decided, context)
     if not facts.is_decided:
-        notices().print(f"Nothing is recorded of session {next_session(decided)}; the page says so")
+        raise InvalidInput(_nothing_recorded(world, next_session(decided)))
     path = write_page(
         out or report_path(world.home.folder, next_session(decided)), rendered(shown_document(world, facts))
     )
@@ -64,6 +64,16 @@ def _session(text: str) -> date:
             f"{wanted} is not a session of the New York Stock Exchange; name one in which orders are placed"
         )
     return wanted
+
+
+def _nothing_recorded(world: "TradingWorld", session: date) -> str:
+    from trading_pipeline.domain.sessions import next_session
+
+    told = f"nothing is recorded of session {session}, so that no page was written"
+    if world.tables.read("portfolio_snapshot", session, session).empty:
+        return f"{told}; name a session in which orders were placed, or none for the newest"
+    placed = next_session(session)
+    return f"{told}; what was decided after its close is on the page of {placed}: trading-pipeline report {placed}"
 
 
 def _newest(world: "TradingWorld") -> date:

@@ -13,6 +13,7 @@ from trading_pipeline.cli.app import app
 from trading_pipeline.cli.dashboard import desk_of, listening_at, served
 from trading_pipeline.cli.workshop import Choice
 from trading_pipeline.domain.errors import InvalidInput
+from trading_pipeline.domain.sessions import next_session
 from trading_pipeline.ports import Alert, Severity
 from trading_pipeline.reporting.report_files import report_path, write_page
 from trading_pipeline.settings import ObservabilitySettings, Settings
@@ -226,6 +227,10 @@ def test_the_report_of_any_session_goes_where_it_is_wanted(command, tmp_path):
         (["2026-07-04"], "not a session"),
         (["yesterday"], "must be a date"),
         (["--home", "nowhere"], "nothing ran here"),
+        (
+            ["2026-06-30", "--out", "page.html"],
+            "nothing is recorded of session 2026-06-30, so that no page was written",
+        ),
     ],
 )
 def test_what_cannot_be_reported_is_refused_with_what_to_do(command, tmp_path, monkeypatch, arguments, said):
@@ -235,3 +240,16 @@ def test_what_cannot_be_reported_is_refused_with_what_to_do(command, tmp_path, m
 
     assert isinstance(done.exception, InvalidInput)
     assert said in str(done.exception)
+
+
+def test_a_session_that_was_only_decided_leads_to_the_page_of_the_next(command, tmp_path):
+    world = stored_world(tmp_path)
+    first = world.tables.read("portfolio_snapshot")["session"].min()
+
+    done = command("report", first)
+
+    assert done.exit_code == 1
+    assert str(done.exception).endswith(
+        f"is on the page of {next_session(first)}: trading-pipeline report {next_session(first)}"
+    )
+    assert not list(tmp_path.rglob("*.html"))
