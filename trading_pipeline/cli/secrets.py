@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trading_pipeline.cli.console import answers, notices
+from trading_pipeline.cli.console import answers, explain_failure, notices
 from trading_pipeline.cli.options import HomeFolder, SettingsFile
+from trading_pipeline.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     from trading_pipeline.adapters.secret_scan import Scan
     from trading_pipeline.settings import Settings
 
+CANNOT_TELL = 2
 # Tables hold figures of the market and no text of ours.
 NOT_SCANNED = frozenset({"tables"})
 
@@ -40,7 +42,7 @@ def scan(
     JSON, URLs and HTML spell them, and texts shaped like keys of Alpaca and
     AWS, bearer tokens, JSON web tokens and private keys. Exits with 0 where
     nothing was found, 1 where something was, and 2 where nothing was but a
-    file could not be read.
+    file could not be read, or where there is no home folder to scan.
     """
     from trading_pipeline.adapters.neutral_streams import redact_streams
     from trading_pipeline.adapters.secret_scan import SecretScanner
@@ -50,12 +52,15 @@ def scan(
     # Places are the answer here, and values are masked already.
     redact_streams(None)
     scanner = SecretScanner(named_secrets(choice.settings))
+    if not paths and choice.home.absence:
+        explain_failure(InvalidInput(choice.home.absence))
+        raise typer.Exit(CANNOT_TELL)
     wanted = paths or [path for path in sorted(choice.home.folder.glob("*")) if path.name not in NOT_SCANNED]
     found = scanner.in_files(wanted)
     findings = [*found.findings, *scanner.in_environment(os.environ)]
     _tell(found, [str(finding) for finding in findings])
     if findings or found.unreadable:
-        raise typer.Exit(1 if findings else 2)
+        raise typer.Exit(1 if findings else CANNOT_TELL)
 
 
 def _tell(found: "Scan", lines: list[str]) -> None:
