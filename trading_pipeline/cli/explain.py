@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ import typer
 from trading_pipeline.cli import explain_traces
 from trading_pipeline.cli.options import HomeFolder, SettingsFile, day
 from trading_pipeline.domain.errors import InvalidInput
+from trading_pipeline.settings import Mode
 
 if TYPE_CHECKING:
     from trading_pipeline.adapters.storage.tables import DeltaTables
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHT_TOLERANCE = 1e-9
 SHOWN_OF_A_HASH = 12
+MOST_NAMED = 5
 
 explain = typer.Typer(help="Show why something was decided as it was.", no_args_is_help=True)
 
@@ -39,7 +41,9 @@ for command in (explain_traces.fill, explain_traces.order, explain_traces.alloca
 @explain.command()
 def signal(
     strategy: Annotated[str, typer.Argument(help="The strategy's name, such as nuclear or klm, or a symphony file.")],
-    session: Annotated[str, typer.Argument(help="The session that was decided, YYYY-MM-DD.")],
+    session: Annotated[
+        str, typer.Argument(help="The session that was decided, YYYY-MM-DD; the newest without one.")
+    ] = "",
     bars: Annotated[
         Path | None,
         typer.Option(help="Compute from this file of daily bars, Parquet or CSV; by default from what is stored."),
@@ -62,7 +66,7 @@ def signal(
     from trading_pipeline.domain.strategies.rationale_data import to_data
     from trading_pipeline.domain.strategies.rationale_text import to_text
 
-    decided_on, choice = session_of(session), chosen(settings_file, home, None)
+    decided_on, choice = session_of(session) if session else None, chosen(settings_file, home, None)
     wanted = strategy_of(strategy, choice.settings.strategies.folder)
     smoothing = Smoothing(choice.settings.strategies.rsi_smoothing)
     if bars is None:
@@ -96,7 +100,7 @@ def session_of(text: str) -> date:
     return wanted
 
 
-def _computed(strategy: "Strategy", session: date, path: Path, smoothing: "Smoothing") -> "IndicatorPanel":
+def _computed(strategy: "Strategy", wanted: date | None, path: Path, smoothing: "Smoothing") -> "IndicatorPanel":
     from trading_pipeline.adapters.stored_bars import read_bars
     from trading_pipeline.domain.bars import close_panel
     from trading_pipeline.domain.readings import IndicatorPanel
@@ -106,6 +110,7 @@ def _computed(strategy: "Strategy", session: date, path: Path, smoothing: "Smoot
     symbols = tree.symbols(strategy.tree)
     frame = read_bars(path, symbols=symbols)
     first, last = frame["session"].min(), frame["session"].max()
+    session = wanted or last
     if not first <= session <= last:
         raise InvalidInput(f"{path} covers {first} to {last}, not {session}: ask for a session that it covers")
     closes = close_panel(frame[frame["session"] <= session], symbols, sessions_between(first, session))
@@ -113,26 +118,63 @@ def _computed(strategy: "Strategy", session: date, path: Path, smoothing: "Smoot
 
 
 def _stored(
-    strategy: "Strategy", session: date, choice: "Choice", smoothing: "Smoothing"
+    strategy: "Strategy", wanted: date | None, choice: "Choice", smoothing: "Smoothing"
 ) -> "tuple[IndicatorPanel, str]":
     """Return the readings that were stored for the decision, and what is doubtful about the signal stored with them."""
     from trading_pipeline.adapters.storage.tables import DeltaTables
     from trading_pipeline.application.decision import signal_of
     from trading_pipeline.domain.readings import IndicatorPanel
-    from trading_pipeline.domain.sessions import next_session
     from trading_pipeline.domain.strategies import tree
 
     tables = DeltaTables(str(choice.home.tables))
+    session = wanted or _newest(tables, choice)
     frame = tables.read("indicators", session, session)
     if frame.empty:
-        raise InvalidInput(
-            f"no readings of session {session} are stored in {choice.home.folder}: decide it with `trading-pipeline "
-            f"run --sessions 1 --through {next_session(session)}`, name the folder with --home, or compute them from a "
-            f"file with --bars"
-        )
+        raise InvalidInput(_not_stored(tables, strategy, session, choice))
     panel = IndicatorPanel.from_frame(frame)
     doubts = _doubts(_stored_signal(tables, strategy.name, session), signal_of(strategy, panel, smoothing))
     return panel.last(tree.trailing_sessions(strategy.tree, smoothing)), doubts
+
+
+def _newest(tables: "DeltaTables", choice: "Choice") -> date:
+    stored = _stored_sessions(tables)
+    if not stored:
+        raise InvalidInput(f"no session was decided in {choice.home.folder} yet; trading-pipeline run decides some")
+    return stored[-1]
+
+
+def _stored_sessions(tables: "DeltaTables") -> Sequence[date]:
+    return sorted(set(tables.read("indicators")["session"]))
+
+
+def _not_stored(tables: "DeltaTables", strategy: "Strategy", session: date, choice: "Choice") -> str:
+    from trading_pipeline.domain.sessions import next_session
+
+    stored, placed = _stored_sessions(tables), next_session(session)
+    if _may_be_run(stored, strategy, placed, choice):
+        way = f"decide it with `trading-pipeline run --sessions 1 --through {placed}`"
+    else:
+        newest = ", ".join(str(one) for one in stored[-MOST_NAMED:])
+        way = f"ask for one that is (the newest: {newest})" if stored else "none is"
+    return (
+        f"no readings of session {session} are stored in {choice.home.folder}: {way}, name the folder with --home, or "
+        f"compute them from a file with --bars"
+    )
+
+
+def _may_be_run(stored: Sequence[date], strategy: "Strategy", placed: date, choice: "Choice") -> bool:
+    """Tell whether `run` can decide the session before ``placed``: it is simulated, over, has bars, and is no past."""
+    from trading_pipeline.adapters.clocks import WallClock
+    from trading_pipeline.adapters.stored_bars import read_bars
+    from trading_pipeline.domain.sessions import last_completed_session
+    from trading_pipeline.domain.strategies import tree
+
+    # The simulator's clock stands after everything that is stored.
+    is_past = bool(stored) and placed <= stored[-1]
+    if choice.settings.mode is not Mode.SIMULATED or is_past or placed > last_completed_session(WallClock().now()):
+        return False
+    file = choice.settings.simulator.bars
+    return file is None or placed <= read_bars(file, symbols=tree.symbols(strategy.tree))["session"].max()
 
 
 def _stored_signal(tables: "DeltaTables", strategy: str, session: date) -> "Signal | None":

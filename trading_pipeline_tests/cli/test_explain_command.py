@@ -7,13 +7,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from trading_pipeline.adapters.clocks import WallClock
 from trading_pipeline.adapters.storage.home import HOME_VARIABLE, home_of
 from trading_pipeline.adapters.storage.tables import DeltaTables
 from trading_pipeline.application.decision import panel_of, signal_of
 from trading_pipeline.cli.explain import explain, signal
 from trading_pipeline.cli.signals import signals
+from trading_pipeline.cli.workshop import BARS_VARIABLE
 from trading_pipeline.domain.errors import InvalidInput
-from trading_pipeline.domain.sessions import sessions_between
+from trading_pipeline.domain.sessions import last_completed_session, sessions_between
 from trading_pipeline.domain.signals import to_frame
 from trading_pipeline.domain.smoothing import Smoothing
 from trading_pipeline.domain.strategies import STRATEGIES, tree
@@ -158,6 +160,33 @@ def test_readings_without_a_signal_are_said_to_be_just_that(decided, tables):
 def test_what_cannot_be_explained_is_said_with_what_to_do(elsewhere, strategy, session, message):
     with pytest.raises(InvalidInput, match=message):
         signal(strategy, session)
+
+
+def test_without_a_session_it_is_the_newest(decided, bars_file):
+    assert run("tecl").stdout.startswith(f"tecl, session {LAST}: ")
+    assert run("tecl", "--bars", bars_file).stdout.startswith(f"tecl, session {LAST}: ")
+
+
+def test_where_nothing_was_decided_there_is_no_newest(tables):
+    with pytest.raises(InvalidInput, match=r"no session was decided in .* yet; trading-pipeline run decides some"):
+        signal("tecl")
+
+
+@pytest.mark.parametrize("session", [date(2023, 6, 29), last_completed_session(WallClock().now())])
+def test_what_no_run_can_decide_any_more_or_yet_leads_to_what_is_stored(decided, session):
+    with pytest.raises(InvalidInput, match=rf"ask for one that is \(the newest: {LAST}\)") as error:
+        signal("tecl", str(session))
+
+    assert "trading-pipeline run" not in str(error.value)
+
+
+def test_what_the_file_of_bars_does_not_reach_no_run_can_decide(tables, bars_file, monkeypatch):
+    monkeypatch.setenv(BARS_VARIABLE, str(bars_file))
+
+    with pytest.raises(InvalidInput, match="--through 2023-06-30"):
+        signal("tecl", "2023-06-29")
+    with pytest.raises(InvalidInput, match=r"no readings of session 2023-06-30 are stored in .*: none is, name"):
+        signal("tecl", "2023-06-30")
 
 
 def test_a_session_that_the_file_does_not_cover_is_named(elsewhere, bars_file):
