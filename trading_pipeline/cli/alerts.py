@@ -36,7 +36,8 @@ def list_alerts(
         typer.Option(help="Told since then: a day or instant (UTC) such as 2026-07-31, or 90m, 12h, 7d ago."),
     ] = None,
     unacknowledged: Annotated[  # noqa: FBT002 - typer makes a flag of it
-        bool, typer.Option("--unacknowledged", help="Only what nobody acknowledged yet.")
+        bool,
+        typer.Option("--unacknowledged", help="Only what nobody acknowledged yet; what only informs wants no word."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print structured data.")] = False,  # noqa: FBT002 - typer makes a flag of it
     settings_file: SettingsFile = None,
@@ -47,8 +48,13 @@ def list_alerts(
     Pending is tried again by itself; given up is not, until `alerts deliver --again`. What an earlier version told is
     acknowledged already.
     """
+    from trading_pipeline.ports import Severity
+
     outbox = _outbox(settings_file, home)
     kept = outbox.kept(None if since is None else _instant(since, _now()), unacknowledged=unacknowledged)
+    if unacknowledged:
+        # A report asks nothing of anybody, and would hide among its like what does.
+        kept = [each for each in kept if each.alert.severity is not Severity.INFO]
     found = [(each, outbox.deliveries.status(each.alert.key)) for each in kept]
     if as_json:
         typer.echo(json.dumps([_data(each, status) for each, status in found], indent=2))

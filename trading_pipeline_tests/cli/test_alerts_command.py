@@ -93,16 +93,18 @@ def test_the_listing_is_of_what_was_told_since_and_of_what_nobody_acknowledged(s
         connection.execute("UPDATE alerts SET told_at = '2026-01-01T00:00:00.000000+00:00'")
     tell(outbox, "new")
     tell(outbox, "known")
+    tell(outbox, "warning", Severity.WARNING)
+    tell(outbox, "daily report", Severity.INFO)
     assert "known" in said("ack", "known").stdout
 
     def keys(*arguments):
         return [each["key"] for each in json.loads(said("list", "--json", *arguments).stdout)]
 
-    assert keys() == ["old", "new", "known"]
-    assert keys("--unacknowledged") == ["old", "new"]
-    assert keys("--since", "12h") == ["new", "known"]
-    assert keys("--since", "2026-01-02", "--unacknowledged") == ["new"]
-    assert keys("--since", "2026-01-01T00:00") == ["old", "new", "known"]
+    assert keys() == ["old", "new", "known", "warning", "daily report"]
+    assert keys("--unacknowledged") == ["old", "new", "warning"]
+    assert keys("--since", "12h") == ["new", "known", "warning", "daily report"]
+    assert keys("--since", "2026-01-02", "--unacknowledged") == ["new", "warning"]
+    assert keys("--since", "2026-01-01T00:00") == ["old", "new", "known", "warning", "daily report"]
 
 
 @pytest.mark.parametrize("since", ["yesterday", "12", "2026-02-30", "999999d9", "12w"])
