@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from trading_pipeline.cli.console import answers, notices
 from trading_pipeline.cli.options import HomeFolder, SettingsFile
+from trading_pipeline.domain.orders import ORDER_ID_PREFIX
 
 if TYPE_CHECKING:
     from trading_pipeline.application.explaining import Explainer
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from trading_pipeline.domain.strategies import Strategy
 
 NEWEST = 10
+IDS = frozenset({"execution_id", "client_order_id"})
+SHOWN_OF_AN_ID = 8
+COPIED = ("session", "symbol", "side")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print structured data.")]
 Html = Annotated[Path | None, typer.Option(help="Write the explanation as a web page into this file.")]
@@ -232,10 +236,22 @@ def _list(archive: Archive, table: str, columns: list[str]) -> None:
     rows = archive.records.tables.read(table).sort_values(by, ascending=False, kind="stable").head(NEWEST)
     shown = Table(box=box.SIMPLE_HEAD, title=f"the newest {len(rows)} of {table}: name one to explain it")
     for column in columns:
-        shown.add_column(column, no_wrap=column == columns[0])
+        # Whoever names what is listed copies these; the others may go over several lines.
+        shown.add_column(column, no_wrap=column in {columns[0], *COPIED}, overflow="fold")
     for row in rows[columns].to_dict("records"):
-        shown.add_row(*(_cell(row[column]) for column in columns))
+        shown.add_row(*(_short(row[column]) if column in IDS else _cell(row[column]) for column in columns))
     answers().print(shown)
+
+
+def _short(name: str) -> str:
+    """Return as much of an id as names it.
+
+    >>> _short("20260731093100000::201fdb07-cc08-5b51-ad12-b842dbb8aa8e"), _short("tp1-59bf7a544d8a83950508261963db")
+    ('201fdb07', 'tp1-59bf7a54')
+    """
+    own = name.rpartition("::")[2]
+    prefix = ORDER_ID_PREFIX if own.startswith(ORDER_ID_PREFIX) else ""
+    return own[: len(prefix) + SHOWN_OF_AN_ID]
 
 
 def _cell(value: object) -> str:

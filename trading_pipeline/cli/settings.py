@@ -5,6 +5,9 @@ import os
 from trading_pipeline.cli.console import answers
 from trading_pipeline.cli.options import SettingsFile
 
+# Names are copied, so that they are never cut; a narrow terminal has one more column beside them.
+WIDTH_OF_FOUR_COLUMNS = 120
+
 
 def settings(settings_file: SettingsFile = None) -> None:
     """Print every setting in force, where it came from and what it means; secrets are masked."""
@@ -16,9 +19,16 @@ def settings(settings_file: SettingsFile = None) -> None:
     from trading_pipeline.adapters.neutral_streams import redact_streams
     from trading_pipeline.settings import load_settings
 
-    table = Table("setting", "value", "from", "meaning", box=box.SIMPLE)
+    console = answers()
+    is_wide = console.width >= WIDTH_OF_FOUR_COLUMNS
+    table = Table(box=box.SIMPLE)
+    table.add_column("setting", no_wrap=True)
+    for name in ("value", "from", "meaning") if is_wide else ("value, from where, meaning",):
+        table.add_column(name, overflow="fold")
     loaded = load_settings(settings_file, os.environ)
     redact_streams(redactor_of(loaded.settings))
     for field in loaded.listing():
-        table.add_row(field.name, escape(field.value), escape(field.source), escape(field.description))
-    answers().print(table)
+        value, source, meaning = map(escape, (field.value, field.source, field.description))
+        told = (value, source, meaning) if is_wide else (f"{value}\n[dim]{source}[/]\n{meaning}",)
+        table.add_row(field.name, *told)
+    console.print(table)

@@ -21,6 +21,7 @@ from trading_pipeline.adapters.storage.tables import DeltaTables
 from trading_pipeline.application import planning
 from trading_pipeline.application.replay import Verdict
 from trading_pipeline.application.tracing import Noun
+from trading_pipeline.cli import console
 from trading_pipeline.cli.explain import explain
 from trading_pipeline.cli.explain_traces import Archive
 from trading_pipeline.cli.workshop import Choice
@@ -373,11 +374,18 @@ class TestCommands:
         assert len(said["below"]) >= len({part.strategy for part in target.behind(symbol)})
 
     @pytest.mark.parametrize(("kind", "column"), [("fill", "execution_id"), ("order", "client_order_id")])
-    def test_without_an_id_the_newest_are_listed_whole(self, traded, fills, elsewhere, kind, column):
+    def test_without_an_id_the_newest_are_listed_and_nothing_of_them_is_cut(
+        self, traded, archive, fills, elsewhere, monkeypatch, kind, column
+    ):
+        monkeypatch.setattr(console, "WIDTH_OF_FILES", 80)
         said = run(traded, kind)
 
         assert said.exit_code == 0, said.output
-        assert fills[-1][column] in said.stdout
+        assert "…" not in said.stdout
+        listed = [line.split()[0] for line in said.stdout.splitlines() if re.search(r" (buy|sell) ", line)]
+        asked = {"fill": archive.explainer.fill, "order": archive.explainer.order}[kind]
+        assert len(listed) == min(10, len(fills))
+        assert all(asked(name)[0] for name in listed)
 
     def test_without_a_session_the_newest_allocations_are_listed(self, traded, elsewhere):
         said = run(traded, "allocation")

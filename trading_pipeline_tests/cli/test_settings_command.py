@@ -1,6 +1,8 @@
 from typer.testing import CliRunner
 
+from trading_pipeline.cli import console
 from trading_pipeline.cli.app import app
+from trading_pipeline.settings import load_settings
 
 
 def shown(*arguments, **environment):
@@ -23,6 +25,17 @@ def test_every_setting_is_shown_with_its_value_and_source(tmp_path):
     assert "environment" in line_of(result, "risk.max_orders_per_session")
     assert "0.02" in line_of(result, "orders.band")
     assert "default" in line_of(result, "execution.max_attempts")
+
+
+def test_on_a_narrow_terminal_no_name_is_cut(monkeypatch):
+    monkeypatch.setattr(console, "WIDTH_OF_FILES", 80)
+
+    said = shown().stdout
+
+    names = [field.name for field in load_settings(None, {}).listing()]
+    assert [line.split()[0] for line in said.splitlines() if line.startswith("  ") and line[2:3].strip()][1:] == names
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= 80
 
 
 def test_secrets_are_masked():
