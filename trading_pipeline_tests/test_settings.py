@@ -17,6 +17,8 @@ from trading_pipeline.settings import (
 )
 
 A_SCREEN = 30
+# Where a setting comes from that nobody set.
+UNSET = {"default", "rotation"}
 SHARES = f"{PREFIX}STRATEGIES__CAPITAL_SHARES"
 SECRETS = {"APCA_API_KEY_ID": "PK-VERY-PRIVATE", "APCA_API_SECRET_KEY": "hunter2-hunter2"}
 
@@ -61,7 +63,7 @@ def test_without_a_file_and_variables_the_defaults_are_in_force():
     assert loaded == LoadedSettings(Settings(), {})
     assert loaded.settings.mode is Mode.SIMULATED
     assert loaded.settings.strategies.capital_shares == {"nuclear": 0.3, "tecl": 0.5, "klm": 0.2}
-    assert {field.source for field in loaded.listing()} == {"default"}
+    assert {field.source for field in loaded.listing()} == UNSET
 
 
 def test_every_field_has_a_default_and_says_what_it_means():
@@ -112,7 +114,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(file)
     assert loaded.settings.risk.max_orders_per_session == 20
     assert loaded.settings.risk.max_order_value == 5000
     assert loaded.settings.orders.band == Decimal("0.02")
-    found = {name: field.source for name, field in listed(loaded).items() if field.source != "default"}
+    found = {name: field.source for name, field in listed(loaded).items() if field.source not in UNSET}
     assert found == {
         "mode": "environment TRADING_MODE",
         "risk.max_orders_per_session": f"environment {PREFIX}RISK__MAX_ORDERS_PER_SESSION",

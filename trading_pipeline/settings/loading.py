@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from trading_pipeline.domain.errors import InvalidInput
+from trading_pipeline.settings.risk import RiskSettings
 from trading_pipeline.settings.tree import Settings
 
 PREFIX = "TRADING_PIPELINE__"
@@ -26,7 +27,11 @@ WHOLE_FIELDS = frozenset({"strategies.capital_shares", "strategies.safe_assets",
 
 @dataclass(frozen=True)
 class EffectiveSetting:
-    """One effective setting, for people: its dotted name, value (secrets masked), source and meaning."""
+    """One effective setting, for people: its dotted name, value (secrets masked), source and meaning.
+
+    The source of a limit that is as the family of strategies has it is the
+    family's name.
+    """
 
     name: str
     value: str
@@ -198,7 +203,11 @@ def _listed(section: BaseModel, prefix: str, sources: Mapping[str, str]) -> Iter
         if isinstance(value, BaseModel):
             yield from _listed(value, f"{name}.", sources)
         else:
-            yield EffectiveSetting(name, _shown(value), sources.get(name, "default"), info.description or "")
+            source = sources.get(name, "default")
+            if value is None and isinstance(section, RiskSettings):
+                # The family's limit is enforced in its place.
+                value, source = getattr(section.limits, key), section.family.value
+            yield EffectiveSetting(name, _shown(value), source, info.description or "")
 
 
 def _shown(value: object) -> str:

@@ -1,3 +1,4 @@
+import pytest
 from typer.testing import CliRunner
 
 from trading_pipeline.cli import console
@@ -25,6 +26,16 @@ def test_every_setting_is_shown_with_its_value_and_source(tmp_path):
     assert "environment" in line_of(result, "risk.max_orders_per_session")
     assert "0.02" in line_of(result, "orders.band")
     assert "default" in line_of(result, "execution.max_attempts")
+
+
+@pytest.mark.parametrize(("family", "weight", "value"), [("rotation", "1", "1000000"), ("ordinary", "0.25", "1000000")])
+def test_a_limit_that_is_not_set_is_shown_as_the_family_enforces_it(family, weight, value):
+    result = shown(TRADING_PIPELINE__RISK__FAMILY=family, TRADING_PIPELINE__RISK__MAX_ORDERS_PER_SESSION="7")
+
+    assert line_of(result, "risk.max_position_weight").split()[1:3] == [weight, family]
+    assert line_of(result, "risk.max_order_value").split()[1:3] == ["1000000", family]
+    assert line_of(result, "risk.max_orders_per_session").split()[1:3] == ["7", "environment"]
+    assert "(none)" not in "".join(line for line in result.stdout.splitlines() if " risk." in line)
 
 
 def test_on_a_narrow_terminal_no_name_is_cut(monkeypatch):
