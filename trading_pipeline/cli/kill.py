@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ import typer
 
 from trading_pipeline.cli.console import notices
 from trading_pipeline.cli.options import HomeFolder, SettingsFile
-from trading_pipeline.domain.errors import PipelineError
+from trading_pipeline.domain.errors import DataError, PipelineError
 from trading_pipeline.domain.risk.state_sources import BROKER, KEY_AGE
 from trading_pipeline.domain.risk.trading_state import PERSON, Latch, TradingMode, TradingState
 from trading_pipeline.settings import Mode
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trading_pipeline.application.resetting import Offer
     from trading_pipeline.cli.workshop import Choice
     from trading_pipeline.defs.resources import TradingWorld
+    from trading_pipeline.domain.liquidation import LiquidationRequest
 
 # By how the names of sources begin.
 _REMEDIES = {
@@ -156,6 +157,19 @@ class _Desk:
         trail = trail_of(self.choice.settings, home, outbox_of(self.choice.settings, home))
         return StoredTradingState(FileObjects(home.objects), after_change=trail.follow_soon)
 
+    @property
+    def agreed(self) -> "Sequence[LiquidationRequest]":
+        """Liquidations that were agreed to and are not over."""
+        from trading_pipeline.adapters.storage.liquidations import StoredLiquidations
+        from trading_pipeline.adapters.storage.objects import FileObjects
+
+        try:
+            return StoredLiquidations(FileObjects(self.choice.home.objects)).agreed()
+        except DataError as error:
+            # Whether trading is allowed is told all the same.
+            notices().print(str(error), soft_wrap=True, markup=False)
+            return ()
+
     @functools.cached_property
     def in_force(self) -> "EffectiveState":
         from trading_pipeline.defs.kill_switch import broker_source, effective_state, local_sources
@@ -235,6 +249,9 @@ def _wall() -> "WallClock":
 def _show_in_force(desk: _Desk) -> TradingState:
     state = desk.in_force.read()
     _show(state)
+    for request in desk.agreed:
+        told = f"{request.name} is {request.stage}, agreed to by {request.agreed_by}: what is held is sold"
+        typer.echo(f"{told}; `trading-pipeline liquidate` shows it")
     typer.echo(f"home folder: {desk.choice.home.folder}")
     return state
 

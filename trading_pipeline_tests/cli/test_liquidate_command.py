@@ -49,16 +49,19 @@ def test_two_calls_sell_everything_and_the_state_says_so(command, stage, done):
     assert "everything is sold" in status.stdout
 
 
-def test_while_the_exchange_is_closed_it_waits_for_the_next_window_and_can_be_withdrawn(command, stage):
+def test_while_the_exchange_is_closed_it_waits_for_the_next_window_and_can_be_withdrawn(command, stage, done):
     stage.control.set_clock(sessions.close_of(sessions.session_at(stage.world.clock.now())))
 
     said = command("--code", code_of(command()))
     assert said.returncode == 1
     assert "is agreed to by a person, and everything is sold from" in said.stdout
     assert "everything is sold from" in command().stdout
+    status = ("kill", "status", "--home", stage.home.folder.parent)
+    assert "is confirmed, agreed to by a person: what is held is sold" in done(*status).stdout
 
     withdrawn = command("--withdraw")
     assert (withdrawn.returncode, "withdrawn by a person" in withdrawn.stdout) == (0, True)
+    assert "what is held is sold" not in done(*status).stdout
     assert "To sell: " in command().stdout
     both = command("--withdraw", "--code", "abcdef")
     assert (both.returncode, "give one of them" in both.stderr) == (1, True)

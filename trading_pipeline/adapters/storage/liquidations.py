@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from trading_pipeline.adapters.storage.objects import Objects
@@ -39,6 +40,13 @@ class StoredLiquidations:
         keys = self._objects.list(f"{PREFIX}{account_number}/")
         content = self._objects.get(keys[-1]) if keys else None
         return None if content is None else _unsealed(content, keys[-1])
+
+    def agreed(self) -> Sequence[LiquidationRequest]:
+        """Return each account's newest request, where that was agreed to and is not over."""
+        newest = {key.rpartition("/")[0]: key for key in self._objects.list(PREFIX)}
+        contents = {key: self._objects.get(key) for key in newest.values()}
+        requests = [_unsealed(content, key) for key, content in contents.items() if content is not None]
+        return [request for request in requests if request.stage.is_agreed]
 
     def replace(self, earlier: LiquidationRequest | None, request: LiquidationRequest) -> bool:
         """Store ``request`` if what is there is still ``earlier`` (None: nothing); tell whether it was stored."""

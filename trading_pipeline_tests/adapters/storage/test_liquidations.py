@@ -45,6 +45,17 @@ def test_a_request_comes_back_equal_and_is_found_by_its_number_and_as_the_newest
     assert (requests.of(ACCOUNT, 8), requests.newest("another")) == (None, None)
 
 
+def test_of_each_account_the_newest_that_was_agreed_to_and_is_not_over_is_listed(requests):
+    agreed = replace(REQUEST, stage=Stage.CONFIRMED, agreed_by="a person")
+    requests.replace(None, agreed)
+    requests.replace(None, replace(agreed, account_number="other", epoch=3))
+    requests.replace(None, replace(agreed, account_number="done", epoch=1))
+    requests.replace(None, replace(agreed, account_number="done", epoch=2, stage=Stage.OVER))
+    requests.replace(None, replace(REQUEST, account_number="asked"))
+
+    assert [(each.account_number, each.epoch) for each in requests.agreed()] == [(ACCOUNT, 9), ("other", 3)]
+
+
 def test_of_two_that_move_a_request_at_once_one_does(requests):
     requests.replace(None, REQUEST)
     confirmed = replace(REQUEST, stage=Stage.CONFIRMED)
