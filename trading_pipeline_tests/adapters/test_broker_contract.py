@@ -9,7 +9,8 @@ from trading_pipeline.adapters.alpaca.broker import AlpacaBroker
 from trading_pipeline.adapters.alpaca.market_data import AlpacaMarketData
 from trading_pipeline.adapters.alpaca.transport import Connection, Keys, data_api, trading_api
 from trading_pipeline.adapters.clocks import BrokerClock
-from trading_pipeline.application import reconciliation as books
+from trading_pipeline.application import books
+from trading_pipeline.application.reconciliation import observed
 from trading_pipeline.domain.errors import Unauthorized
 from trading_pipeline.domain.orders import Accepted, OrderStatus, Rejected, Side
 from trading_pipeline.domain.sessions import sessions_between
@@ -261,7 +262,7 @@ def test_dividends_and_fees_explain_what_cash_changed_beside_trades(broker, cont
     control.move_cash("DIV", Decimal("12.34"), "SPY")
     control.move_cash("FEE", Decimal("-0.02"))
 
-    seen = books.observed(broker, BrokerClock(trading_api(*connected)), before.as_of, broker)
+    seen = observed(broker, BrokerClock(trading_api(*connected)), before.as_of, broker)
     found = books.reconcile(books.Ours(before, seen.executions, ()), seen)
 
     [cash] = [item for item in found.items if item.kind is books.Kind.CASH]
