@@ -1,10 +1,11 @@
 """Clocks: the machine's, and the broker's; and being asked to end."""
 
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from trading_pipeline.adapters.alpaca.transport import Api
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_MANY_SIGNALS = 65_536
 
 
 class WallClock:
@@ -95,3 +97,33 @@ def ended_by_signal(ending: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ending_signals_noticed() -> Iterator[Callable[[], bool]]:
+    """Notice that the process is asked to end (SIGTERM, SIGINT) whoever else takes the signal meanwhile.
+
+    Yields what tells whether that came since the block began. Only the main
+    thread may ask: in any other nothing is noticed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    heard, told = socket.socketpair()
+    for end in (heard, told):
+        end.settimeout(0)
+    numbers = bytearray()
+
+    def came() -> bool:
+        with suppress(BlockingIOError):
+            numbers.extend(heard.recv(_MANY_SIGNALS))
+        return any(number in numbers for number in ENDING_SIGNALS)
+
+    # The interpreter writes a signal's number there before it calls any handler.
+    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    try:
+        yield came
+    finally:
+        signal.set_wakeup_fd(before)
+        heard.close()
+        told.close()

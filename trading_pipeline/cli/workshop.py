@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trading_pipeline.adapters.clocks import ending_signals_noticed
 from trading_pipeline.adapters.neutral_mode import speak_as_chosen
 from trading_pipeline.adapters.storage.home import DEFAULT_HOME, HOME_VARIABLE, Home, home_of
 from trading_pipeline.domain.errors import InvalidInput
@@ -150,16 +151,17 @@ class Graph:
             KeyboardInterrupt: the process was asked to end; the run has ended, and failed where that cut it short.
         """
         definition = self._definitions.resolve_job_def(job)
-        result = definition.execute_in_process(
-            instance=self.instance,
-            partition_key=partition_key,
-            tags={LAUNCHER_TAG: LAUNCHER, MARKET_TAG: self.world.market, **(tags or {})},
-            raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-        # Dagster takes signals while it runs a job, and to it one is a failure of that job alone.
-        if self.world.ending.is_set() or _was_interrupted(result):
-            raise KeyboardInterrupt
+        with ending_signals_noticed() as asked_to_end:
+            result = definition.execute_in_process(
+                instance=self.instance,
+                partition_key=partition_key,
+                tags={LAUNCHER_TAG: LAUNCHER, MARKET_TAG: self.world.market, **(tags or {})},
+                raise_on_error=False,
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            )
+            # Dagster takes signals while it runs a job: to it one is a failure of that job, or nothing at its end.
+            if asked_to_end():
+                raise KeyboardInterrupt
         return result
 
     @cached_property
@@ -193,13 +195,6 @@ def failure_of(result: "dg.ExecuteInProcessResult") -> str:
                 error = error.cause
             return f"{event.step_key}: {error.message.strip().removeprefix(_module_of(error.message))}"
     return "see the run in Dagster's UI"
-
-
-def _was_interrupted(result: "dg.ExecuteInProcessResult") -> bool:
-    from dagster._core.events import RunFailureReason
-
-    ends = [event.job_failure_data for event in result.all_events if event.is_job_failure]
-    return any(end.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION for end in ends)
 
 
 def _module_of(message: str) -> str:

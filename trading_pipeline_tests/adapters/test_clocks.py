@@ -1,11 +1,12 @@
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from trading_pipeline.adapters.clocks import BrokerClock, WallClock, ended_by_signal
+from trading_pipeline.adapters.clocks import BrokerClock, WallClock, ended_by_signal, ending_signals_noticed
 from trading_pipeline.domain.errors import DependencyUnavailable, Interrupted
 
 
@@ -75,3 +76,35 @@ def test_a_thread_that_cannot_receive_signals_changes_nothing():
     thread.join()
 
     assert after == [before]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_being_asked_to_end_is_noticed_though_somebody_else_takes_the_signal_and_forgets_it(number):
+    before = signal.signal(number, lambda *_: None)
+    try:
+        with ending_signals_noticed() as asked_to_end:
+            assert not asked_to_end()
+            os.kill(os.getpid(), number)
+            assert asked_to_end()
+            assert asked_to_end(), "it stays known"
+        with ending_signals_noticed() as asked_to_end:
+            assert not asked_to_end()
+    finally:
+        signal.signal(number, before)
+
+
+def test_another_signal_is_no_end_and_another_thread_notices_none():
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with ending_signals_noticed() as asked_to_end:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert not asked_to_end()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    def elsewhere():
+        with ending_signals_noticed() as asked_to_end:
+            return asked_to_end()
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(elsewhere).result() is False

@@ -163,15 +163,15 @@ def test_a_run_that_is_killed_is_finished_by_the_next(started, done, tmp_path, m
 
 @pytest.mark.unmeasured
 @pytest.mark.parametrize(
-    ("number", "moment"),
+    ("number", "moment", "too_late"),
     [
         # While the session is decided, and while its orders are placed, when signals are taken by somebody else.
-        (signal.SIGINT, "2026-07-29: bars written"),
-        (signal.SIGTERM, "2026-07-30: placing the orders of"),
+        (signal.SIGINT, "2026-07-29: bars written", "2026-07-30: deciding"),
+        (signal.SIGTERM, "2026-07-30: placing the orders of", "2026-07-31: placing the orders of"),
     ],
 )
 def test_a_run_that_is_asked_to_end_stops_and_the_next_goes_on_with_that_session(
-    started, done, tmp_path, number, moment
+    started, done, tmp_path, number, moment, too_late
 ):
     two = ("run", "--home", tmp_path, "--through", THROUGH, "--sessions", "2")
     first = started(*two)
@@ -182,7 +182,7 @@ def test_a_run_that_is_asked_to_end_stops_and_the_next_goes_on_with_that_session
 
     assert stopped.returncode == 130, stopped.stderr
     assert "goes on where this one ended" in stopped.stderr
-    assert "2026-07-30: deciding" not in stopped.stderr
+    assert too_late not in stopped.stderr
     assert stopped.stdout == ""
     second = done(*two)
     assert second.returncode == 0, second.stderr
