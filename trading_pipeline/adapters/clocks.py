@@ -1,7 +1,7 @@
 """Clocks: the machine's, and the broker's; and being asked to end."""
 
+import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -103,27 +103,31 @@ def ended_by_signal(ending: threading.Event) -> Iterator[None]:
 def ending_signals_noticed() -> Iterator[Callable[[], bool]]:
     """Notice that the process is asked to end (SIGTERM, SIGINT) whoever else takes the signal meanwhile.
 
-    Yields what tells whether that came since the block began. Only the main
-    thread may ask: in any other nothing is noticed.
+    Yields what tells whether that came since the block began. Who takes the
+    signals after it is who took them before it. Only the main thread may ask:
+    in any other nothing is noticed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    heard, told = socket.socketpair()
+    heard, told = os.pipe()
     for end in (heard, told):
-        end.settimeout(0)
+        os.set_blocking(end, False)
     numbers = bytearray()
 
     def came() -> bool:
         with suppress(BlockingIOError):
-            numbers.extend(heard.recv(_MANY_SIGNALS))
+            numbers.extend(os.read(heard, _MANY_SIGNALS))
         return any(number in numbers for number in ENDING_SIGNALS)
 
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
     # The interpreter writes a signal's number there before it calls any handler.
-    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     try:
         yield came
     finally:
         signal.set_wakeup_fd(before)
-        heard.close()
-        told.close()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(heard)
+        os.close(told)

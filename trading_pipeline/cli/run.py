@@ -1,13 +1,16 @@
 """``trading-pipeline run``: the last few sessions from bars to fills, on the embedded simulator."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trading_pipeline.adapters.clocks import ENDING_SIGNALS
 from trading_pipeline.cli.console import Progress, answers, notices
 from trading_pipeline.cli.options import BarsFile, HomeFolder, SettingsFile, day
 from trading_pipeline.domain.errors import InvalidInput
@@ -62,11 +65,22 @@ def run(
 
 @contextmanager
 def _told_when_stopped() -> Iterator[None]:
+    # In the background of a shell Ctrl-C is ignored, and Dagster then lets SIGTERM be ignored as well, as the one is.
+    ignored = {number for number in ENDING_SIGNALS if signal.getsignal(number) is signal.SIG_IGN}
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if number not in ignored:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in ENDING_SIGNALS}
     try:
         yield
     except KeyboardInterrupt:
         notices().print("stopped, as asked; the next `trading-pipeline run` goes on where this one ended")
         raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _last_session(settings: Settings, through: str | None, *, ignore_unknown_symbols: bool, progress: Progress) -> date:

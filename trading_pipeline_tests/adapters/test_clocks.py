@@ -93,6 +93,15 @@ def test_being_asked_to_end_is_noticed_though_somebody_else_takes_the_signal_and
         signal.signal(number, before)
 
 
+def test_who_takes_a_signal_is_as_before_whoever_took_it_meanwhile():
+    before = signal.getsignal(signal.SIGTERM)
+
+    with ending_signals_noticed():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_another_signal_is_no_end_and_another_thread_notices_none():
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     try:

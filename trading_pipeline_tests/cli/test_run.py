@@ -174,7 +174,12 @@ def test_a_run_that_is_asked_to_end_stops_and_the_next_goes_on_with_that_session
     started, done, tmp_path, number, moment, too_late
 ):
     two = ("run", "--home", tmp_path, "--through", THROUGH, "--sessions", "2")
-    first = started(*two)
+    # In the background of a shell Ctrl-C is ignored, and SIGTERM must not be.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if number == signal.SIGTERM else signal.default_int_handler)
+    try:
+        first = started(*two)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert wait_for(first, lambda: moment in first.said().stderr)
     # As a terminal does it: everybody in the foreground is told.
     os.killpg(first.pid, number)
