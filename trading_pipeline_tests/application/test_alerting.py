@@ -195,13 +195,18 @@ def test_the_others_are_told_of_an_outage_once_after_some_failures_and_once_when
     assert email.titles == ["Title of before", "Title of a"], "it is not told of its own failure"
 
 
-def test_another_outage_is_another_alert(outbox, deliverer, email, webhook, clock):
+def two_outages(outbox, deliverer, email, webhook, clock):
+    """Let mail fail and recover twice, an alert and three looks each time."""
     for key in "ab":
         email.failures = [Unauthorized("wrong password")]
         tell(outbox, key)
         for _ in range(3):
             deliverer.deliver([email, webhook])
             clock.instant += HOUR
+
+
+def test_another_outage_is_another_alert(outbox, deliverer, email, webhook, clock):
+    two_outages(outbox, deliverer, email, webhook, clock)
 
     assert webhook.titles.count("Alerts by email do not arrive") == 2
     assert webhook.titles.count("Alerts by email arrive again") == 2
@@ -254,12 +259,7 @@ def test_another_outage_is_another_alert_after_the_clock_was_put_back_too(outbox
     tell(outbox, "before")
     deliverer.deliver([email, webhook])
     clock.instant = NOON - timedelta(days=1)
-    for key in "ab":
-        email.failures = [Unauthorized("wrong password")]
-        tell(outbox, key)
-        for _ in range(3):
-            deliverer.deliver([email, webhook])
-            clock.instant += HOUR
+    two_outages(outbox, deliverer, email, webhook, clock)
 
     assert webhook.titles.count("Alerts by email do not arrive") == 2
     assert webhook.titles.count("Alerts by email arrive again") == 2

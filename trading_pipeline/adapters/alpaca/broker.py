@@ -1,7 +1,7 @@
 """The account at Alpaca and its orders."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -103,16 +103,14 @@ class AlpacaBroker:
         except PipelineError as error:
             return Unknown(intent.client_order_id, str(error))
 
-    @contextmanager
-    def turn_to_submit(self) -> Iterator[None]:
+    def turn_to_submit(self) -> AbstractContextManager[None]:
         """Wait until an order may be sent; :meth:`submit` inside the block sends it without waiting.
 
         Raises:
             RateLimited: the turn would come too late; nothing was sent.
             Interrupted: the process was asked to end while it waited.
         """
-        with self._trading.turn_to_post():
-            yield
+        return self._trading.turn_to_post()
 
     def _accepted(self, intent: OrderIntent, order: BrokerOrder) -> OrderResult:
         if order.client_order_id != intent.client_order_id:

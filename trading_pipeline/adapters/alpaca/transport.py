@@ -7,8 +7,8 @@ every wait, and an exception of ours for whatever goes wrong
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -176,16 +176,14 @@ class Api:
         request = self._described("POST", path)
         return self._answer(Verb.ORDER, request, lambda client: client.post(path, dict(body)))
 
-    @contextmanager
-    def turn_to_post(self) -> Iterator[None]:
+    def turn_to_post(self) -> AbstractContextManager[None]:
         """Wait for a turn of the quota; what this thread posts first inside the block uses it, and does not wait.
 
         Raises:
             RateLimited: the turn would come after the deadline; nothing was sent.
             Interrupted: the process was asked to end while it waited.
         """
-        with self._policy.turn(Verb.ORDER):
-            yield
+        return self._policy.turn(Verb.ORDER)
 
     def delete(self, path: str) -> None:
         """Ask exactly once for ``path`` to be deleted; raises as :meth:`post`, but never for a breaker."""
