@@ -13,11 +13,13 @@ texts. Lines are in the order in which they were written.
 import json
 import math
 import os
+import threading
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from trading_pipeline.domain.redaction import Redactor, may_be_shown
 from trading_pipeline.ports import Metrics
 
 LARGEST_FILE = 10_000_000
+LONGEST_OPEN = timedelta(seconds=1)
 
 
 class Kind(StrEnum):
@@ -108,6 +111,10 @@ class MetricsFile:
     the one before, and a new one is begun. A value that is not finite is no
     figure and is left out. What the disk refuses is lost, and said once in the
     log: recording never fails the work.
+
+    The file stays open, since orders wait for their lines. That another
+    process renamed it, or somebody moved it away, is seen within a second:
+    until then lines go where it went.
     """
 
     def __init__(self, path: Path, now: Callable[[], datetime], largest: int = LARGEST_FILE) -> None:
@@ -116,6 +123,8 @@ class MetricsFile:
         self._now = now
         self._largest = largest
         self._said = False
+        self._lock = threading.Lock()
+        self._open: _OpenFile | None = None
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
         """Add ``value`` to a counter."""
@@ -132,22 +141,26 @@ class MetricsFile:
     def _append(self, kind: Kind, name: str, value: float, labels: Mapping[str, str]) -> None:
         if not math.isfinite(value):
             return
-        written = self._now().isoformat(timespec="microseconds").replace("+00:00", "Z")
+        now = self._now()
+        written = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
         datum = {"time": written, "name": name, "kind": kind.value, "value": value, "labels": labels}
+        line = (json.dumps(datum) + "\n").encode()
         try:
-            if self._write((json.dumps(datum) + "\n").encode()) >= self._largest:
-                self._rotate()
+            with self._lock:
+                self._write(line, now)
         except OSError as error:
             self._say(error)
 
-    def _write(self, line: bytes) -> int:
-        """Append a line and return the size of the file."""
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line)
-            return os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
+    def _write(self, line: bytes, now: datetime) -> None:
+        file = self._open
+        if file is None or file.is_due(now):
+            file = self._open = self._opened(now)
+        if file.append(line) >= self._largest:
+            self._rotate()
+            self._open = None
+
+    def _opened(self, now: datetime) -> "_OpenFile":
+        return _OpenFile(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644), now)
 
     def _rotate(self) -> None:
         # One of those who find the file full renames it; the others see the new one, or leave it to the next line.
@@ -159,6 +172,25 @@ class MetricsFile:
         if not self._said:
             self._said = True
             structlog.get_logger(__name__).warning("metrics_lost", path=str(self._path), error=str(error))
+
+
+class _OpenFile:
+    """A metrics file that is open; it is closed when nobody holds it any more."""
+
+    def __init__(self, descriptor: int, opened_at: datetime) -> None:
+        self._descriptor = descriptor
+        self._opened_at = opened_at
+        self._size = os.fstat(descriptor).st_size
+        weakref.finalize(self, os.close, descriptor)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it has been open for so long, or the clock was set, that its name may be another file's by now."""
+        return not self._opened_at <= now < self._opened_at + LONGEST_OPEN
+
+    def append(self, line: bytes) -> int:
+        """Write a line and return the size of the file, as far as this process knows it."""
+        self._size += os.write(self._descriptor, line)
+        return self._size
 
 
 def _older(path: Path) -> Path:
@@ -177,7 +209,9 @@ def read_metrics(path: Path) -> list[Datum]:
         texts = [file.read_text(encoding="utf-8") for file in (_older(path), path) if file.exists()]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"metrics {path} cannot be read: {error}; move the file away to begin a new one") from error
-    return [datum for text in texts for line in text.splitlines() if (datum := _datum(line)) is not None]
+    found = [datum for text in texts for line in text.splitlines() if (datum := _datum(line)) is not None]
+    # A process that did not see yet that a file was renamed goes on with the older one.
+    return sorted(found, key=lambda datum: datum.time)
 
 
 def _datum(line: str) -> Datum | None:

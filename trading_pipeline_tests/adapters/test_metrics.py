@@ -1,7 +1,8 @@
 import json
 import multiprocessing
+import os
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -130,6 +131,47 @@ def test_whoever_finds_that_another_renamed_the_file_leaves_the_new_one(metrics,
     metrics._rotate()
 
     assert both(path) == [path]
+
+
+def test_that_another_renamed_the_file_is_seen_within_a_second_and_no_line_is_lost_until_then(path):
+    instants = iter(NOW + timedelta(milliseconds=passed) for passed in (0, 300, 600, 1100))
+    mine, another = MetricsFile(path, lambda: next(instants)), MetricsFile(path, lambda: NOW + timedelta(seconds=0.4))
+
+    mine.gauge("open_orders", 1)
+    path.rename(f"{path}.1")
+    mine.gauge("open_orders", 2)
+    another.gauge("open_orders", 9)
+    mine.gauge("open_orders", 3)
+    mine.gauge("open_orders", 4)
+
+    assert [datum.value for datum in read_metrics(path)] == [1, 2, 9, 3, 4]
+    assert summary(path).levels == {"open_orders": 4}
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_a_clock_that_was_set_back_keeps_no_renamed_file_open(path):
+    instants = iter([NOW, NOW - timedelta(hours=1)])
+    metrics = MetricsFile(path, lambda: next(instants))
+
+    metrics.count("orders_total")
+    path.rename(f"{path}.1")
+    metrics.count("orders_total")
+
+    assert path.exists()
+
+
+def test_no_more_than_one_descriptor_is_held_and_none_after_it_is_gone(path):
+    before = len(os.listdir("/proc/self/fd"))
+    instants = iter(NOW + timedelta(seconds=passed) for passed in range(50))
+    metrics = MetricsFile(path, lambda: next(instants))
+
+    for _ in range(50):
+        metrics.count("orders_total")
+    held = len(os.listdir("/proc/self/fd")) - before
+    del metrics
+
+    assert held == 1
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_while_another_renames_the_file_lines_go_on(path):
