@@ -4,7 +4,8 @@ Whoever sends holds the lock together with others, from reading the trading
 state until the order's answer is there. Whoever stops trading writes the state
 and then asks for the lock alone: once it is granted, those who read the state
 before have sent, and those who come after read the new one. The system lets go
-of the lock when a process ends, however it does.
+of the lock when a process ends, however it does. Threads that send at once share
+what the first of them locked, until the last has sent.
 
 The lock binds the processes of one machine. Whoever sends from another one
 reads the state before every order all the same.
@@ -12,8 +13,10 @@ reads the state before every order all the same.
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from trading_pipeline.domain.errors import DependencyUnavailable, TradingHalted
@@ -27,6 +30,15 @@ LONGEST_SHUT = 30.0
 """Seconds for which whoever wants to send waits."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+
+
+@dataclass(eq=False)
+class _Passage:
+    """A lock that is held together: its descriptor, the process that holds it, and how many are inside."""
+
+    descriptor: int
+    process: int
+    inside: int = 1
 
 
 class FileGate:
@@ -44,6 +56,8 @@ class FileGate:
         self._clock = clock
         self._longest_sending = longest_sending
         self._longest_shut = longest_shut
+        self._joining = threading.Lock()
+        self._passage: _Passage | None = None
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -53,6 +67,22 @@ class FileGate:
             TradingHalted: the gate stays shut, or its file cannot be used: nothing may be sent.
             Interrupted: the process was asked to end.
         """
+        passage = self._joined() or self._entered()
+        try:
+            yield
+        finally:
+            self._left(passage)
+
+    def _joined(self) -> "_Passage | None":
+        """Enter with those who are inside, if anybody is; a process that was forked from theirs is not."""
+        with self._joining:
+            passage = self._passage
+            if passage is None or passage.process != os.getpid():
+                return None
+            passage.inside += 1
+            return passage
+
+    def _entered(self) -> "_Passage":
         try:
             descriptor = self._locked(fcntl.LOCK_SH, self._longest_shut)
         except OSError as error:
@@ -62,8 +92,20 @@ class FileGate:
                 f"nothing is sent: {self._path} has been locked for {self._longest_shut:g} seconds by a process that "
                 f"stops trading; see `trading-pipeline kill status`"
             )
-        with _released(descriptor):
-            yield
+        passage = _Passage(descriptor, os.getpid())
+        with self._joining:
+            # Of several that entered at once the others join the newest.
+            self._passage = passage
+        return passage
+
+    def _left(self, passage: "_Passage") -> None:
+        with self._joining:
+            passage.inside -= 1
+            if passage.inside:
+                return
+            if self._passage is passage:
+                self._passage = None
+        _release(passage.descriptor)
 
     @contextmanager
     def shut(self) -> Iterator[None]:
@@ -82,8 +124,10 @@ class FileGate:
                 f"a process has been sending for more than {self._longest_sending:g} seconds and still holds "
                 f"{self._path}: one more order may leave; end that process, then halt again"
             )
-        with _released(descriptor):
+        try:
             yield
+        finally:
+            _release(descriptor)
 
     def _locked(self, kind: int, seconds: float) -> int | None:
         """Open the file, lock it within ``seconds`` and return its descriptor; None where that was not possible."""
@@ -117,11 +161,7 @@ class FileGate:
         return f"{self._path} cannot be locked ({error.strerror}); make its folder writable"
 
 
-@contextmanager
-def _released(descriptor: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        # Not only closed: a child that was forked meanwhile has the descriptor too, and would keep the lock.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
+def _release(descriptor: int) -> None:
+    # Not only closed: a child that was forked meanwhile has the descriptor too, and would keep the lock.
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)

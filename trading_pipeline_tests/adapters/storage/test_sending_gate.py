@@ -24,6 +24,28 @@ with getattr(FileGate(Path(sys.argv[1]), WallClock()), sys.argv[2])():
     sys.stdin.readline()
 """
 
+FORKED = """
+import os, sys
+from pathlib import Path
+from trading_pipeline.adapters.clocks import WallClock
+from trading_pipeline.adapters.storage.sending_gate import FileGate
+
+gate = FileGate(Path(sys.argv[1]), WallClock())
+told, inside = os.pipe()
+passage = gate.sending()
+passage.__enter__()
+child = os.fork()
+if child:
+    os.read(told, 1)
+    passage.__exit__(None, None, None)
+    print("parent left", flush=True)
+    os.waitpid(child, 0)
+else:
+    with gate.sending():
+        os.write(inside, b".")
+        sys.stdin.readline()
+"""
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -92,6 +114,36 @@ def test_what_was_being_sent_when_it_was_shut_has_been_sent_when_it_is(path):
     sender.join()
 
     assert events == ["sent", "shut"]
+
+
+def test_whoever_shuts_it_waits_for_the_last_of_those_who_send_together(gate):
+    first, second, third = gate.sending(), gate.sending(), gate.sending()
+    for sender in (first, second):
+        sender.__enter__()
+    first.__exit__(None, None, None)
+    third.__enter__()
+    second.__exit__(None, None, None)
+    with pytest.raises(DependencyUnavailable, match="one more order may leave"), gate.shut():
+        pytest.fail("one still sends")
+    third.__exit__(None, None, None)
+
+    with gate.shut():
+        pass
+
+
+def test_those_who_send_together_lock_the_file_once(gate):
+    before = len(os.listdir("/proc/self/fd"))
+    with gate.sending(), gate.sending(), gate.sending():
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+
+
+def test_a_child_that_was_forked_meanwhile_locks_the_file_for_itself(path):
+    command = [sys.executable, "-c", FORKED, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout.readline() == "parent left\n"
+        with pytest.raises(DependencyUnavailable), FileGate(path, TurnedClock()).shut():
+            pytest.fail("the child sends")
+        process.stdin.close()
 
 
 def test_an_error_of_the_block_opens_it_again(gate):
