@@ -10,12 +10,14 @@ import json
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 import structlog
 
+from trading_pipeline.adapters.shared_writing import SharedWriter
 from trading_pipeline.domain.redaction import Redactor
 from trading_pipeline.settings import LogFormat, LogLevel
 
@@ -42,11 +44,38 @@ class _ErrorHandler(logging.StreamHandler[TextIO]):
         self._given = stream
         self._lowest = lowest
         super().__init__(stream)
+        # The handler's own lock, which logging makes anew in a process that is forked.
+        self._lines = SharedWriter(self._write, self.lock or threading.RLock())
         self.set_name(HANDLER)
 
     def filter(self, record: logging.LogRecord) -> bool:
         is_below = record.levelno < self._lowest and record.name.partition(".")[0] == OURS
         return not is_below and bool(super().filter(record))
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        # Without the handler's lock: orders wait for their lines, and none is made while another is written.
+        is_wanted = self.filter(record)
+        if is_wanted:
+            self.emit(record)
+        return is_wanted
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record) + self.terminator
+        except Exception:  # noqa: BLE001 - whatever the text of a value raises; logging tells it
+            self.handleError(record)
+        else:
+            self._lines.add((record, line))
+
+    def flush(self) -> None:
+        self._lines.flush()
+
+    def _write(self, lines: Sequence[tuple[logging.LogRecord, str]]) -> None:
+        try:
+            self.stream.write("".join(line for _, line in lines))
+            self.stream.flush()
+        except Exception:  # noqa: BLE001 - whatever a stream raises; logging tells it
+            self.handleError(lines[0][0])
 
     @property
     def stream(self) -> TextIO:
@@ -86,6 +115,37 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
         for processor in self._rendering:
             event = processor(None, record.levelname.lower(), event)
         return str(event)
+
+
+class _Logger:
+    """A logger of the standard library's, such as structlog calls it.
+
+    Orders wait for their lines: the search for the line of code that logs,
+    which none of our formats tells, is left out.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever structlog asks a logger for
+        return getattr(self._logger, name)
+
+    def _told(self, level: int, event: _Event) -> None:
+        logger = self._logger
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), None, extra={EVENT: event}))
+
+    debug = functools.partialmethod(_told, logging.DEBUG)
+    info = functools.partialmethod(_told, logging.INFO)
+    warning = functools.partialmethod(_told, logging.WARNING)
+    error = functools.partialmethod(_told, logging.ERROR)
+    critical = functools.partialmethod(_told, logging.CRITICAL)
+
+
+class _Loggers(structlog.stdlib.LoggerFactory):
+    """Finds the logger of the module that asks for one."""
+
+    def __call__(self, *names: Any) -> Any:  # noqa: ANN401 - structlog's own
+        return _Logger(super().__call__(*names))
 
 
 def is_ours(record: logging.LogRecord) -> bool:
@@ -129,10 +189,10 @@ def configure_logging(
             structlog.stdlib.filter_by_level,
             *_described(),
             *neutral,
-            _wrapped,
+            _as_event,
         ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=_Loggers(ignore_frame_names=[__name__]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         # Those who took their logger before this call are configured by it too.
         cache_logger_on_first_use=False,
     )
@@ -172,14 +232,12 @@ class _Neutral:
         }
 
 
-def _wrapped(
-    logger: Any,  # noqa: ANN401 - structlog's own
-    method: str,
+def _as_event(
+    _logger: Any,  # noqa: ANN401 - structlog's own
+    _method: str,
     event: MutableMapping[str, Any],
-) -> tuple[tuple[MutableMapping[str, Any]], dict[str, dict[str, Any]]]:
-    kept = _Event(event)
-    given, options = structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, kept)
-    return given, {**options, "extra": {**options["extra"], EVENT: kept}}
+) -> tuple[tuple[_Event], dict[str, Any]]:
+    return (_Event(event),), {}
 
 
 def _masked(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401 - structlog's own

@@ -16,7 +16,7 @@ import os
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +26,7 @@ from pathlib import Path
 import structlog
 from filelock import FileLock, Timeout
 
+from trading_pipeline.adapters.shared_writing import SharedWriter
 from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.domain.redaction import Redactor, may_be_shown
 from trading_pipeline.ports import Metrics
@@ -106,8 +107,8 @@ class NeutralMetrics:
 class MetricsFile:
     """Metrics as lines of one file, which any number of threads and processes may write at once.
 
-    A line is one write to a file opened for appending, so that lines never
-    mix. A file of ``largest`` bytes is renamed to ``NAME.1``, in the place of
+    A line is written at once to a file opened for appending, so that lines
+    never mix. A file of ``largest`` bytes is renamed to ``NAME.1``, in the place of
     the one before, and a new one is begun. A value that is not finite is no
     figure and is left out. What the disk refuses is lost, and said once in the
     log: recording never fails the work.
@@ -123,7 +124,7 @@ class MetricsFile:
         self._now = now
         self._largest = largest
         self._said = False
-        self._lock = threading.Lock()
+        self._lines = SharedWriter(self._write, threading.Lock())
         self._open: _OpenFile | None = None
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
@@ -144,20 +145,21 @@ class MetricsFile:
         now = self._now()
         written = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
         datum = {"time": written, "name": name, "kind": kind.value, "value": value, "labels": labels}
-        line = (json.dumps(datum) + "\n").encode()
+        self._lines.add((now, json.dumps(datum) + "\n"))
+
+    def _write(self, lines: Sequence[tuple[datetime, str]]) -> None:
         try:
-            with self._lock:
-                self._write(line, now)
+            file = self._file(lines[0][0])
+            if file.append("".join(line for _, line in lines).encode()) >= self._largest:
+                self._rotate()
+                self._open = None
         except OSError as error:
             self._say(error)
 
-    def _write(self, line: bytes, now: datetime) -> None:
-        file = self._open
-        if file is None or file.is_due(now):
-            file = self._open = self._opened(now)
-        if file.append(line) >= self._largest:
-            self._rotate()
-            self._open = None
+    def _file(self, now: datetime) -> "_OpenFile":
+        if self._open is None or self._open.is_due(now):
+            self._open = self._opened(now)
+        return self._open
 
     def _opened(self, now: datetime) -> "_OpenFile":
         return _OpenFile(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644), now)
@@ -187,9 +189,9 @@ class _OpenFile:
         """Whether it has been open for so long, or the clock was set, that its name may be another file's by now."""
         return not self._opened_at <= now < self._opened_at + LONGEST_OPEN
 
-    def append(self, line: bytes) -> int:
-        """Write a line and return the size of the file, as far as this process knows it."""
-        self._size += os.write(self._descriptor, line)
+    def append(self, lines: bytes) -> int:
+        """Write ``lines`` at once and return the size of the file, as far as this process knows it."""
+        self._size += os.write(self._descriptor, lines)
         return self._size
 
 

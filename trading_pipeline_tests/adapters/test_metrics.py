@@ -1,9 +1,11 @@
+import gc
 import json
 import multiprocessing
 import os
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import structlog
@@ -160,18 +162,22 @@ def test_a_clock_that_was_set_back_keeps_no_renamed_file_open(path):
     assert path.exists()
 
 
-def test_no_more_than_one_descriptor_is_held_and_none_after_it_is_gone(path):
-    before = len(os.listdir("/proc/self/fd"))
+def descriptors_of(path):
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [link for link in links if os.readlink(link) == str(path)]
+
+
+def test_one_descriptor_is_held_and_none_once_nobody_records_any_more(path):
     instants = iter(NOW + timedelta(seconds=passed) for passed in range(50))
     metrics = MetricsFile(path, lambda: next(instants))
 
     for _ in range(50):
         metrics.count("orders_total")
-    held = len(os.listdir("/proc/self/fd")) - before
+        assert len(descriptors_of(path)) == 1
     del metrics
+    gc.collect()
 
-    assert held == 1
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors_of(path) == []
 
 
 def test_while_another_renames_the_file_lines_go_on(path):
