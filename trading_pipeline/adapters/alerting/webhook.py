@@ -9,11 +9,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import requests
 from requests import exceptions
 
 from trading_pipeline.adapters.alerting.rendering import blocks
-from trading_pipeline.adapters.bounded_http import BoundedAdapter, TimeLimits
+from trading_pipeline.adapters.bounded_http import BoundedAdapter, BoundedSession, TimeLimits
 from trading_pipeline.adapters.request_quota import retry_after
 from trading_pipeline.adapters.resilience import ResiliencePolicy, Verb
 from trading_pipeline.domain.errors import (
@@ -66,9 +65,7 @@ class WebhookChannel:
     def _posted(self, limits: TimeLimits, message: Message) -> str:
         adapter = BoundedAdapter(_nothing_to_learn)
         adapter.limits = limits
-        with requests.Session() as session:
-            session.mount("https://", adapter)
-            session.mount("http://", adapter)
+        with BoundedSession(adapter) as session:
             # HTTP_PROXY would otherwise capture calls to this very machine.
             session.trust_env = not is_loopback(urlsplit(self._url).hostname or "")
             # What is posted is classified here: no failure leaves that quotes the address.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from trading_pipeline.adapters.alpaca.failures import classified
-from trading_pipeline.adapters.bounded_http import BoundedAdapter, TimeLimits
+from trading_pipeline.adapters.bounded_http import BoundedAdapter, BoundedSession, TimeLimits
 from trading_pipeline.adapters.circuit_breaker import BreakerRules
 from trading_pipeline.adapters.clocks import WallClock
 from trading_pipeline.adapters.request_quota import QuotaRules, RequestQuota
@@ -108,9 +108,7 @@ def _corrected(client: T, base_url: str, adapter: BoundedAdapter) -> T:
     untyped: Any = client
     # 0 means one attempt: the client repeats 429 and 504 while this is above zero, POST included.
     untyped._retry = 0  # noqa: SLF001 - the only handle there is
-    session = untyped._session  # noqa: SLF001 - the only handle there is
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
+    untyped._session = session = BoundedSession(adapter)  # noqa: SLF001 - the only handle there is
     # HTTP_PROXY would otherwise capture calls to this very machine.
     session.trust_env = urlsplit(base_url).hostname not in LOOPBACK_HOSTS
     return client
