@@ -337,7 +337,9 @@ class _Guard:
         """Tell the metrics where the breaker is no longer what it was."""
         state = self.breaker.state
         with self._lock:
-            changed, self._health = state is not self._health.breaker, replace(self._health, breaker=state)
+            changed = state is not self._health.breaker
+            if changed:
+                self._health = replace(self._health, breaker=state)
         if changed and self._metrics is not None:
             self._metrics.gauge(
                 "breaker_open", float(state is not BreakerState.CLOSED), dependency=self._dependency, verb=self.verb

@@ -244,7 +244,6 @@ class SqliteJournal:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with self._classified():
-            create_once(self._path, _connected, _make, wait=-1)
             file, connection = self._borrowed()
             try:
                 yield connection
@@ -258,7 +257,7 @@ class SqliteJournal:
 
         A connection to a file that was moved away would write where nobody reads.
         """
-        file = self._path.stat().st_ino
+        file = self._file()
         # Other threads borrow too: whether there is one is known by taking it.
         with suppress(IndexError):
             while True:
@@ -267,6 +266,14 @@ class SqliteJournal:
                     return file, connection
                 connection.close()
         return file, _connected(self._path)
+
+    def _file(self) -> int:
+        """Return the number of the file, which is made if it is not there."""
+        try:
+            return self._path.stat().st_ino
+        except FileNotFoundError:
+            create_once(self._path, _connected, _make, wait=-1)
+            return self._path.stat().st_ino
 
     @contextmanager
     def _classified(self) -> Iterator[None]:
