@@ -101,9 +101,11 @@ class LogVerification:
             return keys
         # The last is read in any case: it is what the head speaks of.
         chosen = [key for key in keys if day_of(key) >= self.since.isoformat()] or keys[-1:]
-        if len(chosen) < len(keys):
+        first = 1 if not chosen else segment_number(chosen[0]) or 0
+        # Not because fewer were chosen than there are: folders before it may have been moved elsewhere.
+        if first != 1:
             self._chain = ChainVerifier(None, None)
-            self._refuse_an_anchor_before(segment_number(chosen[0]) or 0)
+            self._refuse_an_anchor_before(first)
         return chosen
 
     def _refuse_an_anchor_before(self, first: int) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trading_pipeline.adapters.storage.audit import HEAD_KEY, MOST_RECORDS, segment_keys
 from trading_pipeline.adapters.storage.audit_verification import Anchor, LogVerification
-from trading_pipeline.domain.audit import AuditEvent, head_of, record_of
+from trading_pipeline.domain.audit import AuditEvent, day_of, head_of, record_of
 from trading_pipeline.domain.audit_verification import FindingKind
 from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline_tests.audit_builders import NOON, MemoryObjects, drafts, log_over, make_draft
@@ -268,6 +268,19 @@ def test_a_part_of_the_log_is_verified_from_a_day_on():
     assert look.records == 5
     del objects.content[segment_keys(objects)[0]]
     assert kinds(objects, since=date(2026, 8, 2)) == []
+    assert kinds(objects) == [FindingKind.REMOVED]
+
+
+def test_a_log_whose_older_folders_were_moved_away_is_verified_from_the_first_day_that_is_left():
+    objects = days()
+    moved, *left = segment_keys(objects)
+    del objects.content[moved]
+    first_day = date.fromisoformat(day_of(left[0]))
+
+    look = LogVerification(objects, since=first_day)
+
+    assert list(look.findings()) == []
+    assert look.segments == len(left)
     assert kinds(objects) == [FindingKind.REMOVED]
 
 
