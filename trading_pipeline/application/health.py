@@ -135,7 +135,8 @@ class HealthFacts:
 
     ``daemons`` are Dagster's own heartbeats by kind; ``decision_due`` the
     newest session whose decision must be there by now, None where that is not
-    known; ``unreadable`` what could not be read, by the part's name, and why.
+    known; ``liquidations`` where each stands that was agreed to and is not over,
+    a line each; ``unreadable`` what could not be read, by the part's name, and why.
     """
 
     now: datetime
@@ -143,6 +144,7 @@ class HealthFacts:
     daemons: Mapping[str, datetime] = field(default_factory=dict)
     trading: TradingMode = TradingMode.ACTIVE
     held_by: tuple[str, ...] = ()
+    liquidations: tuple[str, ...] = ()
     decision: DecisionFact | None = None
     decision_due: date | None = None
     orders: OrdersFact | None = None
@@ -211,6 +213,7 @@ def judged(facts: HealthFacts, rules: HealthRules) -> Health:
             _heartbeat(facts, rules),
             _daemons(facts, rules),
             _trading(facts),
+            _liquidation(facts),
             _decision(facts),
             _orders(facts),
             _data(facts, rules),
@@ -252,6 +255,13 @@ def _trading(facts: HealthFacts) -> Part:
     if facts.trading is TradingMode.ACTIVE:
         return Part("trading", Level.HEALTHY, "active")
     return Part("trading", Level.DEGRADED, f"{facts.trading}, held by {'; '.join(facts.held_by) or 'nothing named'}")
+
+
+def _liquidation(facts: HealthFacts) -> Part:
+    if not facts.liquidations:
+        return Part("liquidation", Level.HEALTHY, "none was agreed to")
+    text = f"{'; '.join(facts.liquidations)}; `trading-pipeline liquidate` shows it"
+    return Part("liquidation", Level.DEGRADED, text)
 
 
 def _decision(facts: HealthFacts) -> Part:

@@ -250,8 +250,7 @@ def _show_in_force(desk: _Desk) -> TradingState:
     state = desk.in_force.read()
     _show(state)
     for request in desk.agreed:
-        told = f"{request.name} is {request.stage}, agreed to by {request.agreed_by}: what is held is sold"
-        typer.echo(f"{told}; `trading-pipeline liquidate` shows it")
+        typer.echo(f"{request.standing}; `trading-pipeline liquidate` shows it")
     typer.echo(f"home folder: {desk.choice.home.folder}")
     return state
 

@@ -13,6 +13,7 @@ from trading_pipeline.adapters.health_records import StoredHeartbeat, daemon_hea
 from trading_pipeline.adapters.notifiers import AlertOutbox
 from trading_pipeline.adapters.storage.home import Home
 from trading_pipeline.adapters.storage.journal import SqliteJournal
+from trading_pipeline.adapters.storage.liquidations import StoredLiquidations
 from trading_pipeline.adapters.storage.objects import FileObjects, StoredPlans
 from trading_pipeline.adapters.storage.trading_state import StoredTradingState
 from trading_pipeline.application.effective_state import EffectiveState
@@ -95,6 +96,7 @@ class HealthDesk:
             daemons=_read("daemon", self._daemons, unreadable, {}),
             trading=TradingMode.HALTED if state is None else _severest(state, by_broker),
             held_by=(*map(str, state.latches if state else ()), *(by_broker.held_by if by_broker else ())),
+            liquidations=_read("liquidation", self._liquidations, unreadable, ()),
             decision=_read("decision", self._decision, unreadable, None),
             decision_due=self._decision_due(now, beat),
             orders=_read("orders", self._orders, unreadable, None),
@@ -119,6 +121,9 @@ class HealthDesk:
         sources = local_sources(self.settings, self.home, self.environment, self.clock)
         in_force: EffectiveState = effective_state(self.settings.trading_state, stored, sources, self.clock)
         return in_force.read()
+
+    def _liquidations(self) -> tuple[str, ...]:
+        return tuple(request.standing for request in StoredLiquidations(FileObjects(self.home.objects)).agreed())
 
     def _held_by_the_broker(self, now: datetime, beat: Heartbeat | None) -> Heartbeat | None:
         """Return a fresh heartbeat with the broker's flags alone, if they hold trading: nobody asks for them here."""

@@ -180,6 +180,11 @@ class LiquidationRequest:
         return f"liq-{self.epoch}"
 
     @property
+    def standing(self) -> str:
+        """How far one that was agreed to has come, for people."""
+        return f"{self.name} is {self.stage}, agreed to by {self.agreed_by}: what is held is sold"
+
+    @property
     def code(self) -> str:
         """What a person repeats to confirm it: six characters that change with what was asked, and when it expires."""
         told = [self.trigger, self.reason, self.account_number, self.epoch, self.expires_at.isoformat()]

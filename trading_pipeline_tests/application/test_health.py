@@ -66,6 +66,7 @@ def test_all_is_well_where_every_part_is():
         ("daemon", Level.UNHEALTHY, {"daemons": {"SENSOR": NOW}}),
         ("daemon", Level.UNHEALTHY, {"daemons": {"SENSOR": NOW - timedelta(minutes=4), "SCHEDULER": NOW}}),
         ("trading", Level.DEGRADED, {"trading": TradingMode.REDUCING, "held_by": ("a person: reducing (odd)",)}),
+        ("liquidation", Level.DEGRADED, {"liquidations": ("liq-1 is confirmed, agreed to by a person",)}),
         ("decision", Level.DEGRADED, {"decision": None}),
         ("decision", Level.UNHEALTHY, {"decision_due": TUESDAY}),
         ("data", Level.DEGRADED, {"bars_session": None}),

@@ -42,7 +42,7 @@ def test_a_home_that_nothing_watches_is_not_well_and_the_exit_code_says_so(done,
     assert found["level"] == "unhealthy"
     assert found["parts"]["heartbeat"]["level"] == "unhealthy"
     assert set(found["parts"]) == {
-        *("heartbeat", "daemon", "trading", "decision", "orders", "data", "reconciliation", "alerts")
+        *("heartbeat", "daemon", "trading", "liquidation", "decision", "orders", "data", "reconciliation", "alerts")
     }
 
 

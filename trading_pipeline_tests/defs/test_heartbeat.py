@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from trading_pipeline import __version__
 from trading_pipeline.adapters.health_records import StoredHeartbeat, daemon_heartbeats, keeps_runs_itself
 from trading_pipeline.adapters.metrics import summary
 from trading_pipeline.adapters.storage.home import Home
+from trading_pipeline.adapters.storage.liquidations import StoredLiquidations
 from trading_pipeline.adapters.storage.objects import FileObjects
 from trading_pipeline.application.health import Heartbeat, Level, heartbeat_from
 from trading_pipeline.cli.health_server import health_routes
@@ -21,6 +23,7 @@ from trading_pipeline.defs.health_facts import HealthDesk
 from trading_pipeline.defs.heartbeat import beat, heartbeat, last_session, sessions_behind
 from trading_pipeline.defs.resources import TradingWorld
 from trading_pipeline.domain.errors import DataError, DependencyUnavailable, InvalidInput
+from trading_pipeline.domain.liquidation import LiquidationRequest, LiquidationTrigger, Stage
 from trading_pipeline.domain.portfolio import Portfolio
 from trading_pipeline.domain.risk.trading_state import ACTIVE, Latch, TradingMode
 from trading_pipeline.ports import Alert, IntentState, Severity
@@ -224,15 +227,33 @@ def test_critical_alerts_count_until_somebody_acknowledges_them(well, home):
     assert levels(desk(home).health()) == {}
 
 
+def test_a_liquidation_that_was_agreed_to_is_shown_until_it_is_over(well, home):
+    kept = StoredLiquidations(FileObjects(home.objects))
+    asked = LiquidationRequest(LiquidationTrigger.PERSON, "drill", ACCOUNT, 3, FRIDAY, FRIDAY)
+    agreed = replace(asked, stage=Stage.CONFIRMED, agreed_by="a person")
+    kept.replace(None, asked)
+    assert levels(desk(home).health()) == {}
+
+    kept.replace(asked, agreed)
+    assert levels(desk(home).health()) == {"liquidation": Level.DEGRADED}
+    assert words(desk(home).health(), "liquidation").startswith("liq-3 is confirmed, agreed to by a person")
+
+    kept.replace(agreed, replace(agreed, stage=Stage.OVER))
+    assert levels(desk(home).health()) == {}
+
+
 def test_parts_that_cannot_be_read_are_unknown_and_the_others_are_told(well, home):
     (home.objects / "health" / "heartbeat.json").write_text("{")
     (home.dagster / "history" / "runs.db").write_text("no database, and longer than a header of one" * 20)
     [plan] = (home.objects / "plans").rglob("*.json")
     plan.write_text("{}")
+    (home.objects / "liquidations" / "requests" / ACCOUNT).mkdir(parents=True)
+    (home.objects / "liquidations" / "requests" / ACCOUNT / "00000009.json").write_text("{}")
 
     assert levels(desk(home).health()) == {
         "heartbeat": Level.UNKNOWN,
         "daemon": Level.UNKNOWN,
+        "liquidation": Level.UNKNOWN,
         "decision": Level.UNKNOWN,
         "data": Level.UNKNOWN,
         "reconciliation": Level.UNKNOWN,
