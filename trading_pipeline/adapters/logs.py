@@ -10,7 +10,6 @@ import json
 import logging
 import re
 import sys
-import threading
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -44,8 +43,7 @@ class _ErrorHandler(logging.StreamHandler[TextIO]):
         self._given = stream
         self._lowest = lowest
         super().__init__(stream)
-        # The handler's own lock, which logging makes anew in a process that is forked.
-        self._lines = SharedWriter(self._write, self.lock or threading.RLock())
+        self._lines = SharedWriter(self._write)
         self.set_name(HANDLER)
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -75,7 +73,12 @@ class _ErrorHandler(logging.StreamHandler[TextIO]):
             self.stream.write("".join(line for _, line in lines))
             self.stream.flush()
         except Exception:  # noqa: BLE001 - whatever a stream raises; logging tells it
-            self.handleError(lines[0][0])
+            if len(lines) == 1:
+                self.handleError(lines[0][0])
+                return
+            # One that the stream refuses takes no other with it.
+            for line in lines:
+                self._write([line])
 
     @property
     def stream(self) -> TextIO:
@@ -128,11 +131,14 @@ class _Logger:
         self._logger = logger
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever structlog asks a logger for
+        if name.startswith("_"):
+            raise AttributeError(name)
         return getattr(self._logger, name)
 
     def _told(self, level: int, event: _Event) -> None:
         logger = self._logger
-        logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), None, extra={EVENT: event}))
+        if logger.isEnabledFor(level):
+            logger.handle(logger.makeRecord(logger.name, level, "", 0, event, (), None, extra={EVENT: event}))
 
     debug = functools.partialmethod(_told, logging.DEBUG)
     info = functools.partialmethod(_told, logging.INFO)

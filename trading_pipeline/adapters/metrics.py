@@ -13,26 +13,25 @@ texts. Lines are in the order in which they were written.
 import json
 import math
 import os
-import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import accumulate
 from pathlib import Path
 
 import structlog
 from filelock import FileLock, Timeout
 
-from trading_pipeline.adapters.shared_writing import SharedWriter
 from trading_pipeline.domain.errors import InvalidInput
 from trading_pipeline.domain.redaction import Redactor, may_be_shown
 from trading_pipeline.ports import Metrics
 
 LARGEST_FILE = 10_000_000
-LONGEST_OPEN = timedelta(seconds=1)
+LONGEST_UNSEEN = timedelta(seconds=1)
 
 
 class Kind(StrEnum):
@@ -107,8 +106,8 @@ class NeutralMetrics:
 class MetricsFile:
     """Metrics as lines of one file, which any number of threads and processes may write at once.
 
-    A line is written at once to a file opened for appending, so that lines
-    never mix. A file of ``largest`` bytes is renamed to ``NAME.1``, in the place of
+    A line is one write to a file opened for appending, so that lines never
+    mix. A file of ``largest`` bytes is renamed to ``NAME.1``, in the place of
     the one before, and a new one is begun. A value that is not finite is no
     figure and is left out. What the disk refuses is lost, and said once in the
     log: recording never fails the work.
@@ -124,7 +123,6 @@ class MetricsFile:
         self._now = now
         self._largest = largest
         self._said = False
-        self._lines = SharedWriter(self._write, threading.Lock())
         self._open: _OpenFile | None = None
 
     def count(self, name: str, value: int = 1, **labels: str) -> None:
@@ -145,24 +143,19 @@ class MetricsFile:
         now = self._now()
         written = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
         datum = {"time": written, "name": name, "kind": kind.value, "value": value, "labels": labels}
-        self._lines.add((now, json.dumps(datum) + "\n"))
-
-    def _write(self, lines: Sequence[tuple[datetime, str]]) -> None:
         try:
-            file = self._file(lines[0][0])
-            if file.append("".join(line for _, line in lines).encode()) >= self._largest:
+            if self._file(now).append((json.dumps(datum) + "\n").encode()) >= self._largest:
                 self._rotate()
                 self._open = None
         except OSError as error:
             self._say(error)
 
     def _file(self, now: datetime) -> "_OpenFile":
-        if self._open is None or self._open.is_due(now):
-            self._open = self._opened(now)
-        return self._open
-
-    def _opened(self, now: datetime) -> "_OpenFile":
-        return _OpenFile(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644), now)
+        """Return the open file; a thread that goes on with the one before keeps that open until it has written."""
+        file = self._open
+        if file is None or not file.is_still_at(self._path, now):
+            file = self._open = _OpenFile(self._path, now)
+        return file
 
     def _rotate(self) -> None:
         # One of those who find the file full renames it; the others see the new one, or leave it to the next line.
@@ -177,21 +170,30 @@ class MetricsFile:
 
 
 class _OpenFile:
-    """A metrics file that is open; it is closed when nobody holds it any more."""
+    """A metrics file that is open, and closed once nobody holds it any more; the process closes the last one."""
 
-    def __init__(self, descriptor: int, opened_at: datetime) -> None:
-        self._descriptor = descriptor
-        self._opened_at = opened_at
-        self._size = os.fstat(descriptor).st_size
-        weakref.finalize(self, os.close, descriptor)
+    def __init__(self, path: Path, now: datetime) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        weakref.finalize(self, os.close, self._descriptor).atexit = False
+        self._seen, self._seen_at = os.fstat(self._descriptor), now
+        self._size = self._seen.st_size
 
-    def is_due(self, now: datetime) -> bool:
-        """Whether it has been open for so long, or the clock was set, that its name may be another file's by now."""
-        return not self._opened_at <= now < self._opened_at + LONGEST_OPEN
+    def is_still_at(self, path: Path, now: datetime) -> bool:
+        """Tell whether the file still bears its name, by a look that is no older than a second."""
+        if self._seen_at <= now < self._seen_at + LONGEST_UNSEEN:
+            return True
+        try:
+            seen = path.stat()
+        except FileNotFoundError:
+            return False
+        is_same = os.path.samestat(seen, self._seen)
+        if is_same:
+            self._seen_at, self._size = now, seen.st_size
+        return is_same
 
-    def append(self, lines: bytes) -> int:
-        """Write ``lines`` at once and return the size of the file, as far as this process knows it."""
-        self._size += os.write(self._descriptor, lines)
+    def append(self, line: bytes) -> int:
+        """Write a line and return the size of the file, as far as this process knows it."""
+        self._size += os.write(self._descriptor, line)
         return self._size
 
 
@@ -211,15 +213,24 @@ def read_metrics(path: Path) -> list[Datum]:
         texts = [file.read_text(encoding="utf-8") for file in (_older(path), path) if file.exists()]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"metrics {path} cannot be read: {error}; move the file away to begin a new one") from error
-    found = [datum for text in texts for line in text.splitlines() if (datum := _datum(line)) is not None]
-    # A process that did not see yet that a file was renamed goes on with the older one.
-    return sorted(found, key=lambda datum: datum.time)
+    # A process that has not seen yet that a file was renamed goes on with the older one. Within each file the order of
+    # the lines counts, whatever the clock was set to.
+    found = [timed for text in texts for timed in _with_newest_time(text)]
+    return [datum for _, datum in sorted(found, key=lambda timed: timed[0])]
+
+
+def _with_newest_time(text: str) -> Iterable[tuple[datetime, Datum]]:
+    """Return each line's datum with the newest time up to it."""
+    data = [datum for line in text.splitlines() if (datum := _datum(line)) is not None]
+    return zip(accumulate((datum.time for datum in data), max), data, strict=True)
 
 
 def _datum(line: str) -> Datum | None:
     try:
         found = json.loads(line)
         time = datetime.fromisoformat(found["time"])
+        if time.tzinfo is None:
+            return None
         return Datum(time, found["name"], Kind(found["kind"]), found["value"], found["labels"])
     except (ValueError, KeyError, TypeError):
         return None

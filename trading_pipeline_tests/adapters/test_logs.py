@@ -1,3 +1,4 @@
+import copy
 import io
 import json
 import logging
@@ -256,3 +257,70 @@ def test_nothing_happens_at_import_and_answers_keep_standard_output():
 
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert json.loads(done.stderr)["event"] == "hello"
+
+
+def test_what_the_standard_library_switches_off_is_not_said(stream):
+    configure_logging(stream=stream)
+    logging.disable(logging.WARNING)
+    try:
+        our_logger().info("order_acknowledged")
+        our_logger().error("order_lost")
+    finally:
+        logging.disable(logging.NOTSET)
+
+    assert [event["event"] for event in events(stream)] == ["order_lost"]
+
+
+def test_a_logger_that_is_bound_may_be_copied(stream):
+    configure_logging(stream=stream)
+
+    copy.deepcopy(our_logger().bind(plan_id="2026-07-31.1")).info("order_acknowledged")
+
+    assert events(stream)[0]["plan_id"] == "2026-07-31.1"
+
+
+class Slow(io.StringIO):
+    """A stream that takes its time for the first line."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def write(self, text):
+        if not self.begun.is_set():
+            self.begun.set()
+            self.may_end.wait(60)
+        return super().write(text)
+
+
+def test_a_line_is_made_while_another_is_written():
+    class Told:
+        def __str__(self):
+            made.set()
+            return "told"
+
+    slow, made = Slow(), threading.Event()
+    configure_logging(stream=slow)
+    threads = [threading.Thread(target=our_logger().info, args=("first",))]
+    threads[0].start()
+    assert slow.begun.wait(60)
+    threads.append(threading.Thread(target=lambda: our_logger().info("second", value=Told())))
+    threads[1].start()
+    assert made.wait(60)
+    slow.may_end.set()
+    for thread in threads:
+        thread.join(60)
+
+    assert [event["event"] for event in events(slow)] == ["first", "second"]
+
+
+def test_a_line_that_the_stream_refuses_takes_no_other_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with (tmp_path / "log").open("w", encoding="utf-8") as file:
+        configure_logging(LogFormat.CONSOLE, LogLevel.INFO, file)
+        handler = next(each for each in logging.getLogger().handlers if each.name == "trading_pipeline")
+        records = [logging.makeLogRecord({"msg": text}) for text in ("good one", "bad \ud800", "good two")]
+        handler._write([(record, f"{record.msg}\n") for record in records])
+
+    assert (tmp_path / "log").read_text(encoding="utf-8").splitlines() == ["good one", "good two"]
+    assert "surrogates not allowed" in sys.stderr.getvalue()

@@ -2,6 +2,8 @@ import gc
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +18,22 @@ from trading_pipeline.domain.errors import InvalidInput
 
 NOW = datetime(2026, 8, 3, 14, 0, 0, 5, tzinfo=UTC)
 A_LINE = 120
+
+ENDING = """
+import atexit, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from trading_pipeline.adapters.metrics import MetricsFile
+
+metrics = MetricsFile(Path(sys.argv[1]), lambda: datetime(2026, 8, 3, tzinfo=UTC))
+
+def at_the_end():
+    with open(sys.argv[2], "w"):
+        metrics.count("orders_total")
+
+atexit.register(at_the_end)
+metrics.count("orders_total")
+"""
 
 
 def now():
@@ -160,6 +178,32 @@ def test_a_clock_that_was_set_back_keeps_no_renamed_file_open(path):
     metrics.count("orders_total")
 
     assert path.exists()
+
+
+def test_the_level_that_was_written_last_counts_whatever_the_clock_was_set_to(path):
+    instants = iter([NOW, NOW - timedelta(seconds=2)])
+    metrics = MetricsFile(path, lambda: next(instants))
+
+    metrics.gauge("breaker_open", 1)
+    metrics.gauge("breaker_open", 0)
+
+    assert summary(path).levels == {"breaker_open": 0}
+
+
+def test_a_line_without_a_zone_of_its_time_is_none_of_ours(metrics, path):
+    metrics.count("orders_total")
+    path.write_text(path.read_text(encoding="utf-8").replace("05Z", "05") * 2, encoding="utf-8")
+    metrics.count("orders_total")
+
+    assert len(read_metrics(path)) == 1
+
+
+def test_a_file_that_is_opened_while_the_process_ends_gets_no_line_of_the_metrics(path):
+    command = [sys.executable, "-c", ENDING, str(path), str(path.with_name("another"))]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2], timeout=60)
+
+    assert path.with_name("another").read_text(encoding="utf-8") == ""
+    assert len(read_metrics(path)) == 2
 
 
 def descriptors_of(path):

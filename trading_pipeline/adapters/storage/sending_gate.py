@@ -34,11 +34,20 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 @dataclass(eq=False)
 class _Passage:
-    """A lock that is held together: its descriptor, the process that holds it, and how many are inside."""
+    """A lock that is held together: its descriptor, the file that it is of, and how many are inside."""
 
     descriptor: int
-    process: int
+    file: os.stat_result
     inside: int = 1
+
+
+class _Together:
+    """Those of one process who send at once. A child that was forked from theirs is not one of them."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.lock = threading.Lock()
+        self.passage: _Passage | None = None
 
 
 class FileGate:
@@ -56,8 +65,7 @@ class FileGate:
         self._clock = clock
         self._longest_sending = longest_sending
         self._longest_shut = longest_shut
-        self._joining = threading.Lock()
-        self._passage: _Passage | None = None
+        self._together = _Together()
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -67,22 +75,37 @@ class FileGate:
             TradingHalted: the gate stays shut, or its file cannot be used: nothing may be sent.
             Interrupted: the process was asked to end.
         """
-        passage = self._joined() or self._entered()
+        together = self._of_this_process()
+        passage = self._joined(together) or self._entered(together)
         try:
             yield
         finally:
-            self._left(passage)
+            _left(together, passage)
 
-    def _joined(self) -> "_Passage | None":
-        """Enter with those who are inside, if anybody is; a process that was forked from theirs is not."""
-        with self._joining:
-            passage = self._passage
-            if passage is None or passage.process != os.getpid():
+    def _of_this_process(self) -> _Together:
+        if self._together.process != os.getpid():
+            self._together = _Together()
+        return self._together
+
+    def _joined(self, together: _Together) -> _Passage | None:
+        """Enter with those who are inside, if anybody is and the file that they locked is still the one that is locked.
+
+        Whoever stops trading opens the file anew: of one that was moved away it would not wait for us.
+        """
+        with together.lock:
+            passage = together.passage
+            if passage is None or not self._is_file(passage.file):
                 return None
             passage.inside += 1
             return passage
 
-    def _entered(self) -> "_Passage":
+    def _is_file(self, locked: os.stat_result) -> bool:
+        try:
+            return os.path.samestat(locked, self._path.stat())
+        except OSError:
+            return False
+
+    def _entered(self, together: _Together) -> _Passage:
         try:
             descriptor = self._locked(fcntl.LOCK_SH, self._longest_shut)
         except OSError as error:
@@ -92,20 +115,11 @@ class FileGate:
                 f"nothing is sent: {self._path} has been locked for {self._longest_shut:g} seconds by a process that "
                 f"stops trading; see `trading-pipeline kill status`"
             )
-        passage = _Passage(descriptor, os.getpid())
-        with self._joining:
+        passage = _Passage(descriptor, os.fstat(descriptor))
+        with together.lock:
             # Of several that entered at once the others join the newest.
-            self._passage = passage
+            together.passage = passage
         return passage
-
-    def _left(self, passage: "_Passage") -> None:
-        with self._joining:
-            passage.inside -= 1
-            if passage.inside:
-                return
-            if self._passage is passage:
-                self._passage = None
-        _release(passage.descriptor)
 
     @contextmanager
     def shut(self) -> Iterator[None]:
@@ -159,6 +173,20 @@ class FileGate:
 
     def _unusable(self, error: OSError) -> str:
         return f"{self._path} cannot be locked ({error.strerror}); make its folder writable"
+
+
+def _left(together: _Together, passage: _Passage) -> None:
+    if together.process != os.getpid():
+        # A child that was forked inside: the lock is its parent's, who still holds it.
+        os.close(passage.descriptor)
+        return
+    with together.lock:
+        passage.inside -= 1
+        if passage.inside:
+            return
+        if together.passage is passage:
+            together.passage = None
+    _release(passage.descriptor)
 
 
 def _release(descriptor: int) -> None:

@@ -47,6 +47,21 @@ else:
 """
 
 
+FORKED_INSIDE = """
+import os, sys
+from pathlib import Path
+from trading_pipeline.adapters.clocks import WallClock
+from trading_pipeline.adapters.storage.sending_gate import FileGate
+
+with FileGate(Path(sys.argv[1]), WallClock()).sending():
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        print("child left", flush=True)
+        sys.stdin.readline()
+"""
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "folder" / "sending.lock"
@@ -144,6 +159,32 @@ def test_a_child_that_was_forked_meanwhile_locks_the_file_for_itself(path):
         with pytest.raises(DependencyUnavailable), FileGate(path, TurnedClock()).shut():
             pytest.fail("the child sends")
         process.stdin.close()
+
+
+def test_a_child_that_was_forked_inside_and_leaves_does_not_let_go_of_its_parents_lock(path):
+    command = [sys.executable, "-c", FORKED_INSIDE, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout.readline() == "child left\n"
+        with pytest.raises(DependencyUnavailable), FileGate(path, TurnedClock()).shut():
+            pytest.fail("the parent sends")
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("is_made_anew", [True, False])
+def test_nobody_joins_those_whose_file_was_moved_away(gate, path, is_made_anew):
+    first, second = gate.sending(), gate.sending()
+    first.__enter__()
+    path.rename(path.with_name("moved"))
+    if is_made_anew:
+        path.touch()
+    second.__enter__()
+    first.__exit__(None, None, None)
+
+    with pytest.raises(DependencyUnavailable, match="one more order may leave"), FileGate(path, TurnedClock()).shut():
+        pytest.fail("the second sends")
+    second.__exit__(None, None, None)
+    with gate.shut():
+        pass
 
 
 def test_an_error_of_the_block_opens_it_again(gate):
