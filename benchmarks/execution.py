@@ -1,6 +1,6 @@
 """What it costs to send orders so that none is doubled and none is lost.
 
-Four claims, each against a peer that is measured in turn with it:
+Three claims, each against a peer that is measured in turn with it:
 
 ``unthrottled``: submitting 200 orders, 8 in flight, takes at most 1.5 times as
 long as 200 bare POSTs, 8 in flight, through alpaca-py itself with two commits
@@ -11,14 +11,10 @@ in the journal to the last acknowledgement, for sells and for buys.
 at most 1.15 times the floor: all requests, polls included, less those that may
 leave at once after a rest (setting ``burst``), over the quota.
 
-``tick``: from the sensor's tick to the first order on the wire takes at most
-twice as long as a run of three empty assets, from its sensor's tick to its end:
-both with the same daemon, launcher and executor.
-
 ``risk``: deciding on 500 orders of 500 symbols with every rule takes at most a
 tenth of executing the same orders, unthrottled, from claim to report.
 
-Run it: ``python benchmarks/execution.py [unthrottled quota tick risk] [--rounds 3]``.
+Run it: ``python benchmarks/execution.py [unthrottled quota risk] [--rounds 3]``.
 Every simulator is a process of its own on loopback. Equal results are asserted:
 the same orders at the simulator, all filled, every sell before every buy.
 """
@@ -27,7 +23,6 @@ import argparse
 import itertools
 import os
 import re
-import signal
 import sqlite3
 import statistics
 import subprocess
@@ -51,8 +46,7 @@ PRICE = 100
 SESSION, EXECUTION_SESSION = date(2026, 7, 30), date(2026, 7, 31)
 MANY_ORDERS = 500
 OURS, PEER = "pipeline", "peer"
-CLAIMED = {"unthrottled": 1.5, "quota": 1.15, "tick": 2.0, "risk": 0.1}
-DEADLINE = 300
+CLAIMED = {"unthrottled": 1.5, "quota": 1.15, "risk": 0.1}
 
 
 @contextmanager
@@ -380,170 +374,13 @@ def risk_state(portfolio):
     return state, replace(RiskLimits(), max_orders_per_session=MANY_ORDERS)
 
 
-INTERVAL = 5
-EMPTY = f"""
-import os, time
-from pathlib import Path
-import dagster as dg
-
-@dg.asset
-def first(): Path(os.environ["STARTED"]).write_text(str(time.time()))
-
-@dg.asset(deps=[first])
-def second(): pass
-
-@dg.asset(deps=[first])
-def third(): pass
-
-job = dg.define_asset_job("empty", selection="*")
-
-@dg.sensor(job=job, minimum_interval_seconds={INTERVAL}, default_status=dg.DefaultSensorStatus.RUNNING)
-def look(_context):
-    return dg.RunRequest(run_key="once") if Path(os.environ["DUE"]).exists() else dg.SkipReason("not due")
-
-defs = dg.Definitions([first, second, third], jobs=[job], sensors=[look], executor=dg.in_process_executor)
-"""
-
-
-@contextmanager
-def daemon(dagster_home: Path, workspace: str, **environment: str) -> Iterator[subprocess.Popen]:
-    """Run Dagster's daemon over a workspace as long as the block lasts."""
-    (dagster_home / "workspace.yaml").write_text(workspace)
-    program = Path(sys.executable).with_name("dagster-daemon")
-    with (dagster_home / "daemon.log").open("w") as log:
-        process = subprocess.Popen(
-            [program, "run", "-w", dagster_home / "workspace.yaml"],
-            env={**os.environ, "DAGSTER_HOME": str(dagster_home), "PYTHONWARNINGS": "ignore", **environment},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
-
-
-def awaited(found, log: Path):
-    """Return what ``found`` finds once it does."""
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        answer = found()
-        if answer is not None:
-            return answer
-        threading.Event().wait(0.2)
-    raise TimeoutError(log.read_text()[-3000:])
-
-
-def ticks(instance, sensor: str) -> list:
-    """Return the finished ticks of a sensor, newest first."""
-    found = [state for state in instance.all_instigator_state() if state.name == sensor]
-    every = [tick for state in found for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id)]
-    return [tick for tick in every if tick.is_completed]
-
-
-def milestones(instance, sensor: str, log: Path) -> dict[str, float]:
-    """Return seconds from the tick that asked for a run to each step of that run, once it has ended."""
-
-    def ended():
-        asked = [tick for tick in ticks(instance, sensor) if tick.run_ids]
-        if not asked or not instance.get_run_by_id(asked[-1].run_ids[0]).is_finished:
-            return None
-        assert instance.get_run_by_id(asked[-1].run_ids[0]).is_success, log.read_text()[-3000:]
-        return asked[-1].timestamp, instance.get_run_stats(asked[-1].run_ids[0])
-
-    tick, stats = awaited(ended, log)
-    steps = {"asked for": stats.enqueued_time, "launched": stats.launch_time, "began": stats.start_time}
-    return {
-        "tick": tick,
-        **{f"run {name}": at - tick for name, at in steps.items()},
-        "run ended": stats.end_time - tick,
-    }
-
-
-def empty_run(folder: Path) -> dict[str, float]:
-    """Return seconds from the tick to each step of a run of three empty assets, to the first one's body as well."""
-    import dagster as dg
-
-    from trading_pipeline.adapters.storage.home import Home
-
-    home, module = Home(folder / "home").prepared(), folder / "empty_definitions.py"
-    started, due = folder / "started", folder / "due"
-    module.write_text(EMPTY)
-    workspace = f"load_from:\n  - python_file: {module}\n"
-    log = home.dagster / "daemon.log"
-    with (
-        dg.DagsterInstance.from_config(str(home.dagster)) as instance,
-        daemon(home.dagster, workspace, STARTED=str(started), DUE=str(due)),
-    ):
-        awaited(lambda: ticks(instance, "look") or None, log)
-        due.touch()
-        found = milestones(instance, "look", log)
-    return {**found, "first body": float(started.read_text()) - found["tick"]}
-
-
-def first_order(folder: Path) -> dict[str, float]:
-    """Return seconds from the sensor's tick to each step, and to the first order's line, written before it is sent."""
-    from trading_pipeline.adapters.storage.home import HOME_VARIABLE
-    from trading_pipeline.cli.console import Progress
-    from trading_pipeline.cli.days import decision_time
-    from trading_pipeline.cli.workshop import Graph, chosen
-    from trading_pipeline.cli.workshop import simulator as embedded
-    from trading_pipeline.domain.sessions import open_of
-
-    workspace = (
-        "load_from:\n  - python_module: {module_name: trading_pipeline.definitions, location_name: trading_pipeline}\n"
-    )
-    choice, sensor = chosen(None, folder, None), "order_placement_sensor"
-    home = choice.home.prepared()
-    log = home.dagster / "daemon.log"
-    variables = {HOME_VARIABLE: str(folder), "TRADING_PIPELINE__SCHEDULE__SENSOR_INTERVAL_SECONDS": str(INTERVAL)}
-    with Progress() as progress, embedded(choice, decision_time(SESSION)) as control:
-        graph = Graph(choice, progress)
-        assert graph.run("decide", str(SESSION)).success
-        progress.say("waiting for the sensor")
-        with daemon(home.dagster, workspace, **variables):
-            awaited(lambda: ticks(graph.instance, sensor) or None, log)
-            control.set_clock(open_of(EXECUTION_SESSION) + graph.world.rules.opens_after)
-            found = milestones(graph.instance, sensor, log)
-        holder = graph.world.journal.claimed(graph.world.portfolio().account_number, SESSION)
-        sendings = [line.written_at for line in graph.world.journal.history(holder) if line.state == "submitting"]
-    return {**found, "first order": sendings[0].timestamp() - found["tick"]}
-
-
-def tick(rounds: int) -> float:
-    """Print both sides and return the ratio of their medians."""
-    found: dict[str, list[dict[str, float]]] = {OURS: [], PEER: []}
-    for _ in range(rounds):
-        for kind, measured in ((OURS, first_order), (PEER, empty_run)):
-            with tempfile.TemporaryDirectory() as folder:
-                found[kind].append(measured(Path(folder)))
-    medians = {
-        kind: {name: statistics.median(run[name] for run in runs) for name in runs[0] if name != "tick"}
-        for kind, runs in found.items()
-    }
-    for kind, contains in {OURS: "place_orders", PEER: "three empty assets"}.items():
-        steps = sorted(medians[kind].items(), key=lambda step: step[1])
-        print(
-            f"{kind:9} {', '.join(f'{name} {seconds:.2f} s' for name, seconds in steps)}  ({contains}, from the tick)"
-        )
-    told(
-        OURS,
-        [run["first order"] for run in found[OURS]],
-        "from the tick to the first order's line in the journal, just before the wire",
-    )
-    told(PEER, [run["run ended"] for run in found[PEER]], "from the sensor's tick to the end of the empty run")
-    return medians[OURS]["first order"] / medians[PEER]["run ended"]
-
-
 def told(name: str, seconds: list[float], contains: str) -> None:
     """Print the median of a side."""
     middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
     print(f"{name:9} {middle:7.3f} s (median of {len(seconds)}; {low:.3f} to {high:.3f})  {contains}")
 
 
-PARTS = {"unthrottled": unthrottled, "quota": quota, "tick": tick, "risk": risk}
+PARTS = {"unthrottled": unthrottled, "quota": quota, "risk": risk}
 
 
 def main() -> None:
